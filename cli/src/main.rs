@@ -1,0 +1,2 @@
+//! tepui
+fn main() {}
