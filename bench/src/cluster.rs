@@ -1,0 +1,168 @@
+//! Processes that a benchmark needs: the binaries under test, a registry, a master and an agent; all end with it.
+
+use std::fs;
+use std::net::{TcpListener, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail, ensure};
+
+/// A binary that was built beside this one.
+pub fn sibling(name: &str) -> Result<PathBuf> {
+    let own = std::env::current_exe().context("finding this program")?;
+    let path = own.with_file_name(name);
+    ensure!(path.exists(), "{} is missing; build it with: cargo build --release --workspace --bins", path.display());
+    Ok(path)
+}
+
+/// Runs a command to its end and fails with what it printed.
+pub fn run(command: &mut Command) -> Result<()> {
+    let what = format!("{command:?}");
+    let output = command.stdin(Stdio::null()).output().with_context(|| format!("starting {what}"))?;
+    if !output.status.success() {
+        bail!("{what} ended with {}: {}", output.status, String::from_utf8_lossy(&output.stderr).trim());
+    }
+    Ok(())
+}
+
+/// A process that is ended when this goes.
+pub struct Process(pub Child);
+
+impl Process {
+    /// Starts a command with its output in `log`.
+    pub fn start(command: &mut Command, log: &Path) -> Result<Process> {
+        let out = fs::File::create(log).with_context(|| format!("creating {}", log.display()))?;
+        let err = out.try_clone()?;
+        let what = format!("{command:?}");
+        let child = command.stdin(Stdio::null()).stdout(out).stderr(err).spawn();
+        Ok(Process(child.with_context(|| format!("starting {what}"))?))
+    }
+
+    /// Resident memory in MB.
+    pub fn resident_mb(&self) -> Result<f64> {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.0.id()))?;
+        let line = status.lines().find_map(|l| l.strip_prefix("VmRSS:")).context("no VmRSS")?;
+        let kb: f64 = line.trim().trim_end_matches(" kB").trim().parse()?;
+        Ok(kb / 1024.0)
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// A port nobody listens on.
+pub fn free_port() -> Result<u16> {
+    Ok(TcpListener::bind("127.0.0.1:0")?.local_addr()?.port())
+}
+
+/// Waits until somebody listens.
+pub fn wait_for_port(port: u16) -> Result<()> {
+    wait_until(&format!("a listener on 127.0.0.1:{port}"), || TcpStream::connect(("127.0.0.1", port)).is_ok())
+}
+
+/// Waits up to 30 seconds for a condition.
+pub fn wait_until(what: &str, mut holds: impl FnMut() -> bool) -> Result<()> {
+    let deadline = Instant::now() + Duration::from_secs(30);
+    while !holds() {
+        ensure!(Instant::now() < deadline, "waited 30 seconds in vain for {what}");
+        std::thread::park_timeout(Duration::from_millis(20));
+    }
+    Ok(())
+}
+
+/// Debian's docker-registry on a free port of the loopback.
+pub struct Registry {
+    /// Where it listens.
+    pub port: u16,
+    _process: Process,
+}
+
+impl Registry {
+    /// Starts one that keeps its images below `dir`.
+    pub fn start(dir: &Path) -> Result<Registry> {
+        let port = free_port()?;
+        let config = dir.join("registry.yml");
+        let text = format!(
+            "version: 0.1\nstorage:\n  filesystem:\n    rootdirectory: {}\nhttp:\n  addr: 127.0.0.1:{port}\n",
+            dir.join("registry").display()
+        );
+        fs::write(&config, text)?;
+        let mut command = Command::new("docker-registry");
+        let process = Process::start(command.arg("serve").arg(&config), &dir.join("registry.log"))?;
+        wait_for_port(port)?;
+        Ok(Registry { port, _process: process })
+    }
+}
+
+/// A master and an agent with work folders of their own.
+pub struct Cluster {
+    /// Port of the master.
+    pub master_port: u16,
+    /// The master's process.
+    pub master: Process,
+    /// The agent's process.
+    pub agent: Process,
+    agent_dir: PathBuf,
+}
+
+impl Cluster {
+    /// Starts both from release binaries and waits until the agent is registered.
+    pub fn start(dir: &Path) -> Result<Cluster> {
+        let (master_port, agent_port) = (free_port()?, free_port()?);
+        let tepui = sibling("tepui")?;
+        let mut command = Command::new(&tepui);
+        command
+            .args(["master", "--ip=127.0.0.1", "--allocation_interval=50ms"])
+            .arg(format!("--port={master_port}"))
+            .arg(format!("--work_dir={}", dir.join("master").display()));
+        let master = Process::start(&mut command, &dir.join("master.log"))?;
+        wait_for_port(master_port)?;
+        let agent_dir = dir.join("agent");
+        let mut command = Command::new(&tepui);
+        command
+            .args(["agent", "--ip=127.0.0.1", "--resources=cpus:16;mem:8192"])
+            .arg(format!("--port={agent_port}"))
+            .arg(format!("--master=127.0.0.1:{master_port}"))
+            .arg(format!("--work_dir={}", agent_dir.display()))
+            .arg(format!("--runtime_dir={}", dir.join("run").display()));
+        let agent = Process::start(&mut command, &dir.join("agent.log"))?;
+        Ok(Cluster { master_port, master, agent, agent_dir })
+    }
+
+    /// Process ids of the keepers below this cluster's agent folders.
+    pub fn keepers(&self) -> Vec<u32> {
+        keepers().into_iter().filter(|pid| *pid != self.agent.0.id()).collect()
+    }
+
+    /// Where the agent keeps its state.
+    pub fn agent_dir(&self) -> &Path {
+        &self.agent_dir
+    }
+}
+
+/// Process ids of all processes that run `supervise`.
+pub fn keepers() -> Vec<u32> {
+    let Ok(entries) = fs::read_dir("/proc") else { return Vec::new() };
+    let pids = entries.flatten().filter_map(|e| e.file_name().to_str()?.parse::<u32>().ok());
+    pids.filter(|pid| {
+        let line = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+        line.split(|b| *b == 0).nth(1) == Some(b"supervise")
+    })
+    .collect()
+}
+
+/// Memory that a process shares with nobody, in MB.
+pub fn private_mb(pid: u32) -> Result<f64> {
+    let text = fs::read_to_string(format!("/proc/{pid}/smaps_rollup"))?;
+    let sum: f64 = text
+        .lines()
+        .filter(|l| l.starts_with("Private_Clean:") || l.starts_with("Private_Dirty:"))
+        .filter_map(|l| l.split_whitespace().nth(1)?.parse::<f64>().ok())
+        .sum();
+    Ok(sum / 1024.0)
+}
