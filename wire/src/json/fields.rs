@@ -136,7 +136,7 @@ integer!(u64, number::write_unsigned, u64);
 
 impl<'a> Reader<'a> {
     /// An error for a value of another type than `expected`, unless it is no JSON at all.
-    fn unexpected<T>(&mut self, expected: &str) -> Result<T, JsonError> {
+    pub fn unexpected<T>(&mut self, expected: &str) -> Result<T, JsonError> {
         let error = self.field_error(format!("expected {expected}"));
         self.skip()?;
         error

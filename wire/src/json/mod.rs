@@ -126,6 +126,9 @@ pub fn from_slice<T: Json>(body: &[u8]) -> Result<T, JsonError> {
 /// As [`from_slice`]; paths begin with the index.
 pub fn list_from_slice<T: Json>(body: &[u8]) -> Result<Vec<T>, JsonError> {
     let mut reader = Reader::new(body)?;
+    if reader.peek() != Some(b'[') {
+        return reader.unexpected("an array");
+    }
     let list = reader.list()?;
     reader.finish()?;
     Ok(list)
