@@ -12,7 +12,11 @@ use anyhow::{Context, Result, bail, ensure};
 pub fn sibling(name: &str) -> Result<PathBuf> {
     let own = std::env::current_exe().context("finding this program")?;
     let path = own.with_file_name(name);
-    ensure!(path.exists(), "{} is missing; build it with: cargo build --release --workspace --bins", path.display());
+    ensure!(
+        path.exists(),
+        "{} is missing; build it with: cargo build --release --workspace --bins",
+        path.display()
+    );
     Ok(path)
 }
 
@@ -107,7 +111,6 @@ pub struct Cluster {
     pub master: Process,
     /// The agent's process.
     pub agent: Process,
-    agent_dir: PathBuf,
 }
 
 impl Cluster {
@@ -122,26 +125,15 @@ impl Cluster {
             .arg(format!("--work_dir={}", dir.join("master").display()));
         let master = Process::start(&mut command, &dir.join("master.log"))?;
         wait_for_port(master_port)?;
-        let agent_dir = dir.join("agent");
         let mut command = Command::new(&tepui);
         command
             .args(["agent", "--ip=127.0.0.1", "--resources=cpus:16;mem:8192"])
             .arg(format!("--port={agent_port}"))
             .arg(format!("--master=127.0.0.1:{master_port}"))
-            .arg(format!("--work_dir={}", agent_dir.display()))
+            .arg(format!("--work_dir={}", dir.join("agent").display()))
             .arg(format!("--runtime_dir={}", dir.join("run").display()));
         let agent = Process::start(&mut command, &dir.join("agent.log"))?;
-        Ok(Cluster { master_port, master, agent, agent_dir })
-    }
-
-    /// Process ids of the keepers below this cluster's agent folders.
-    pub fn keepers(&self) -> Vec<u32> {
-        keepers().into_iter().filter(|pid| *pid != self.agent.0.id()).collect()
-    }
-
-    /// Where the agent keeps its state.
-    pub fn agent_dir(&self) -> &Path {
-        &self.agent_dir
+        Ok(Cluster { master_port, master, agent })
     }
 }
 

@@ -9,6 +9,7 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
+use runtime::{ContainerId, ContainerSpec, Rootfs};
 use serde_json::{Value, json};
 
 use crate::cluster::{run as must_run, sibling};
@@ -28,7 +29,12 @@ pub fn run(figures: &mut Figures) -> Result<()> {
     for round in 0..ROUNDS + WARM_UP {
         let times = [
             keeper(&spec, &bundle, dir.path(), round)?,
-            timed(Command::new("runc").args(["run", "--bundle"]).arg(&bundle).arg(format!("tepui-bench-{round}")))?,
+            timed(
+                Command::new("runc")
+                    .args(["run", "--bundle"])
+                    .arg(&bundle)
+                    .arg(format!("tepui-bench-{round}")),
+            )?,
             crun(&crun_wrapper, round)?,
             timed(Command::new(bundle.join("rootfs/bin/true")).env_clear())?,
         ];
@@ -57,7 +63,8 @@ fn root_file_system(root: &Path) -> Result<()> {
     for folder in ["bin", "dev", "proc", "sys", "tmp", "etc"] {
         fs::create_dir_all(root.join(folder))?;
     }
-    fs::copy("/bin/busybox", root.join("bin/busybox")).context("copying /bin/busybox (package busybox-static)")?;
+    fs::copy("/bin/busybox", root.join("bin/busybox"))
+        .context("copying /bin/busybox (package busybox-static)")?;
     fs::hard_link(root.join("bin/busybox"), root.join("bin/true"))?;
     Ok(())
 }
@@ -77,12 +84,10 @@ fn oci_bundle(bundle: &Path) -> Result<()> {
 
 /// One container by the keeper; its overlay and sandbox are not part of the comparison, as runc has none either.
 fn keeper(spec: &Path, bundle: &Path, dir: &Path, round: usize) -> Result<Duration> {
-    let text = json!({
-        "id": format!("bench-{round}"),
-        "argv": ["/bin/true"],
-        "rootfs": { "Directory": bundle.join("rootfs") },
-    });
-    fs::write(spec, serde_json::to_vec(&text)?)?;
+    let mut description =
+        ContainerSpec::new(ContainerId::new(format!("bench-{round}"))?, vec!["/bin/true".into()]);
+    description.rootfs = Rootfs::Directory(bundle.join("rootfs"));
+    fs::write(spec, serde_json::to_vec(&description)?)?;
     let mut command = Command::new(sibling("keeper-probe")?);
     command.arg("run").arg(spec).arg(dir.join("run"));
     timed(&mut command)

@@ -33,8 +33,18 @@ pub fn run(figures: &mut Figures) -> Result<()> {
     figures.note("ACCEPT to TASK_RUNNING, cached image: p99", &millis(percentile(&times, 99)));
     figures.at_most("private memory of a keeper", keeper, " MB", 2.5);
     wait_until("the last keeper to end", || keepers().is_empty())?;
-    figures.at_most("resident memory of the agent, idle after the tasks", cluster.agent.resident_mb()?, " MB", 30.0);
-    figures.at_most("resident memory of the master, idle after the tasks", cluster.master.resident_mb()?, " MB", 30.0);
+    figures.at_most(
+        "resident memory of the agent, idle after the tasks",
+        cluster.agent.resident_mb()?,
+        " MB",
+        30.0,
+    );
+    figures.at_most(
+        "resident memory of the master, idle after the tasks",
+        cluster.master.resident_mb()?,
+        " MB",
+        30.0,
+    );
     Ok(())
 }
 
@@ -51,7 +61,8 @@ fn logs(dir: &Path) -> String {
 fn busybox_layout(dir: &Path) -> Result<String> {
     let tree = dir.join("tree/bin");
     fs::create_dir_all(&tree)?;
-    fs::copy("/bin/busybox", tree.join("busybox")).context("copying /bin/busybox (package busybox-static)")?;
+    fs::copy("/bin/busybox", tree.join("busybox"))
+        .context("copying /bin/busybox (package busybox-static)")?;
     for name in ["sh", "sleep", "true"] {
         fs::hard_link(tree.join("busybox"), tree.join(name))?;
     }
@@ -139,9 +150,11 @@ impl Bench {
             resources: model::resources::parse("cpus:0.1;mem:32", &Role::any())?,
             ..CommandTask::default()
         };
+        let offered = model::Resources::from_wire(&offer.resources)?;
+        let given = sdk::fit::pick(&offered, &task.resources).context("the agent offers too little")?;
         self.launched += 1;
         self.sent = Some(Instant::now());
-        self.scheduler.call(launch::accept(offer, vec![task.on(&offer.agent_id, &Role::any())])).await;
+        self.scheduler.call(launch::accept(offer, vec![task.on(&offer.agent_id, &given)])).await;
         Ok(())
     }
 

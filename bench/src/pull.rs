@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 
-use crate::cluster::{Registry, run, sibling};
+use crate::cluster::{Registry, run as must_run, sibling};
 use crate::figures::{Figures, millis, percentile};
 
 const LAYERS: usize = 3;
@@ -16,7 +16,7 @@ const FILES: usize = 400;
 const FILE_BYTES: usize = 256 * 1024;
 const ROUNDS: usize = 3;
 
-pub fn run_bench(figures: &mut Figures) -> Result<()> {
+pub fn run(figures: &mut Figures) -> Result<()> {
     let dir = tempfile::Builder::new().prefix("tepui-bench-").tempdir_in("/var/tmp")?;
     let registry = Registry::start(dir.path())?;
     let image = format!("127.0.0.1:{}/bench:latest", registry.port);
@@ -33,11 +33,14 @@ pub fn run_bench(figures: &mut Figures) -> Result<()> {
     Ok(())
 }
 
-pub use run_bench as run_pull;
-
 fn pull(store: &Path, image: &str) -> Result<Duration> {
     let start = Instant::now();
-    run(Command::new(sibling("tepui")?).args(["image", "pull"]).arg(format!("--store={}", store.display())).arg(image))?;
+    must_run(
+        Command::new(sibling("tepui")?)
+            .args(["image", "pull"])
+            .arg(format!("--store={}", store.display()))
+            .arg(image),
+    )?;
     Ok(start.elapsed())
 }
 
@@ -45,12 +48,16 @@ fn skopeo_and_umoci(dir: &Path, image: &str) -> Result<Duration> {
     fs::create_dir_all(dir)?;
     let layout = dir.join("oci");
     let start = Instant::now();
-    run(Command::new("skopeo")
-        .args(["copy", "--quiet", "--src-tls-verify=false", &format!("docker://{image}")])
-        .arg(format!("oci:{}:latest", layout.display())))?;
-    run(Command::new("umoci")
-        .args(["unpack", "--image", &format!("{}:latest", layout.display())])
-        .arg(dir.join("bundle")))?;
+    must_run(
+        Command::new("skopeo")
+            .args(["copy", "--quiet", "--src-tls-verify=false", &format!("docker://{image}")])
+            .arg(format!("oci:{}:latest", layout.display())),
+    )?;
+    must_run(
+        Command::new("umoci")
+            .args(["unpack", "--image", &format!("{}:latest", layout.display())])
+            .arg(dir.join("bundle")),
+    )?;
     let time = start.elapsed();
     fs::remove_dir_all(dir).context("clearing the peer's files")?;
     Ok(time)
@@ -60,8 +67,8 @@ fn skopeo_and_umoci(dir: &Path, image: &str) -> Result<Duration> {
 fn build_image(dir: &Path, image: &str) -> Result<()> {
     let layout = dir.join("image");
     let tagged = format!("{}:latest", layout.display());
-    run(Command::new("umoci").args(["init", "--layout"]).arg(&layout))?;
-    run(Command::new("umoci").args(["new", "--image", &tagged]))?;
+    must_run(Command::new("umoci").args(["init", "--layout"]).arg(&layout))?;
+    must_run(Command::new("umoci").args(["new", "--image", &tagged]))?;
     let mut random = model::random::Random::new(1);
     for layer in 0..LAYERS {
         let tree = dir.join(format!("layer{layer}"));
@@ -71,12 +78,14 @@ fn build_image(dir: &Path, image: &str) -> Result<()> {
             let mut out = fs::File::create(folder.join(format!("f{file}")))?;
             out.write_all(&content(&mut random))?;
         }
-        run(Command::new("umoci").args(["insert", "--image", &tagged]).arg(&tree).arg("/"))?;
+        must_run(Command::new("umoci").args(["insert", "--image", &tagged]).arg(&tree).arg("/"))?;
         fs::remove_dir_all(&tree)?;
     }
-    run(Command::new("skopeo")
-        .args(["copy", "--quiet", "--dest-tls-verify=false", &format!("oci:{tagged}")])
-        .arg(format!("docker://{image}")))
+    must_run(
+        Command::new("skopeo")
+            .args(["copy", "--quiet", "--dest-tls-verify=false", &format!("oci:{tagged}")])
+            .arg(format!("docker://{image}")),
+    )
 }
 
 fn content(random: &mut model::random::Random) -> Vec<u8> {

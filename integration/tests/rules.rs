@@ -19,7 +19,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("tepui", &["wire", "model", "coordination", "images", "runtime", "agent", "master", "sdk"]),
     ("simulation", &["wire", "model", "agent", "master"]),
     ("integration", &["wire", "model"]),
-    ("bench", &["wire", "model", "coordination", "sdk"]),
+    ("bench", &["wire", "model", "coordination", "sdk", "runtime"]),
 ];
 
 /// Folders in which nothing touches the outside.
@@ -86,7 +86,10 @@ fn product(text: &str) -> &str {
 }
 
 fn is_test(name: &str) -> bool {
-    name.contains("/tests/") || name.ends_with("/tests.rs") || name.starts_with("tests/") || name.starts_with("integration/")
+    name.contains("/tests/")
+        || name.ends_with("/tests.rs")
+        || name.starts_with("tests/")
+        || name.starts_with("integration/")
 }
 
 fn fail_if_any(what: &str, offenders: &[String]) {
@@ -149,14 +152,16 @@ fn unsafe_stands_only_where_it_may() {
         let may = UNSAFE.iter().any(|folder| name.starts_with(folder));
         for (number, line) in text.lines().enumerate() {
             let code = line.split("//").next().unwrap_or(line);
-            let uses = ["unsafe {", "unsafe fn", "unsafe impl", "unsafe extern"].iter().any(|t| code.contains(t));
+            let uses =
+                ["unsafe {", "unsafe fn", "unsafe impl", "unsafe extern"].iter().any(|t| code.contains(t));
             if uses && !may && !name.ends_with("integration/tests/rules.rs") {
                 offenders.push(format!("{name}:{}", number + 1));
             }
         }
         let crate_root = name.ends_with("src/lib.rs") || name.ends_with("src/main.rs");
         let forbids = text.contains("#![forbid(unsafe_code)]");
-        if crate_root && !forbids && !(name == "runtime/src/lib.rs" && text.contains("#![deny(unsafe_code)]")) {
+        if crate_root && !forbids && !(name == "runtime/src/lib.rs" && text.contains("#![deny(unsafe_code)]"))
+        {
             offenders.push(format!("{name} lacks #![forbid(unsafe_code)]"));
         }
     }
@@ -167,7 +172,7 @@ fn unsafe_stands_only_where_it_may() {
 fn every_file_says_what_it_is_for() {
     let silent: Vec<String> = sources()
         .into_iter()
-        .filter(|(_, text)| !text.lines().any(|line| line.starts_with("//!")) )
+        .filter(|(_, text)| !text.lines().any(|line| line.starts_with("//!")))
         .map(|(name, _)| name)
         .collect();
     fail_if_any("files without a first line that says what they are for", &silent);
@@ -218,7 +223,8 @@ fn functions(text: &str) -> Vec<(String, usize)> {
 #[test]
 fn links_in_the_documents_lead_somewhere() {
     let root = root();
-    let mut documents = vec!["README.md".to_owned(), "ARCHITECTURE.md".to_owned(), "BENCHMARKS.md".to_owned()];
+    let mut documents =
+        vec!["README.md".to_owned(), "ARCHITECTURE.md".to_owned(), "BENCHMARKS.md".to_owned()];
     for entry in fs::read_dir(root.join("docs")).into_iter().flatten().flatten() {
         documents.push(format!("docs/{}", entry.file_name().to_string_lossy()));
     }

@@ -31,7 +31,12 @@ fn script(name: &str) -> Command {
 fn must(output: std::io::Result<Output>, what: &str) -> String {
     let output = output.unwrap_or_else(|e| panic!("{what}: {e}"));
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
-    assert!(output.status.success(), "{what}: {}\n{text}\n{}", output.status, String::from_utf8_lossy(&output.stderr));
+    assert!(
+        output.status.success(),
+        "{what}: {}\n{text}\n{}",
+        output.status,
+        String::from_utf8_lossy(&output.stderr)
+    );
     text
 }
 
@@ -52,7 +57,10 @@ fn image(dir: &Path) -> PathBuf {
     must(Command::new("umoci").args(["init", "--layout"]).arg(&layout).output(), "umoci init");
     must(Command::new("umoci").args(["new", "--image", &tagged]).output(), "umoci new");
     let bin = tree.join("bin");
-    must(Command::new("umoci").args(["insert", "--image", &tagged]).arg(bin).arg("/bin").output(), "umoci insert");
+    must(
+        Command::new("umoci").args(["insert", "--image", &tagged]).arg(bin).arg("/bin").output(),
+        "umoci insert",
+    );
     layout
 }
 
@@ -78,12 +86,23 @@ fn pure_cgroup_v2() {
     let found = results(&console);
     println!("{console}");
     let value = |name: &str| {
-        found.get(name).unwrap_or_else(|| panic!("the machine did not say '{name}' within {SECONDS} s; see above")).as_str()
+        found
+            .get(name)
+            .unwrap_or_else(|| panic!("the machine did not say '{name}' within {SECONDS} s; see above"))
+            .as_str()
     };
-    assert!(["cpu", "memory", "pids", "io"].iter().all(|c| value("controllers").contains(c)), "{}", value("controllers"));
+    assert!(
+        ["cpu", "memory", "pids", "io"].iter().all(|c| value("controllers").contains(c)),
+        "{}",
+        value("controllers")
+    );
     assert_eq!(value("exit_code"), "7");
     assert!(value("inside").starts_with("0::/ "), "a cgroup namespace of its own: {}", value("inside"));
-    assert!(value("inside").contains("Seccomp: 2") && value("inside").contains("NoNewPrivs: 1"), "{}", value("inside"));
+    assert!(
+        value("inside").contains("Seccomp: 2") && value("inside").contains("NoNewPrivs: 1"),
+        "{}",
+        value("inside")
+    );
     assert_ne!(value("memory_code"), "0");
     assert!(value("memory_message").to_lowercase().contains("memory"), "{}", value("memory_message"));
     assert!(value("device").contains("null-ok"), "{}", value("device"));

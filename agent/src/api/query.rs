@@ -1,0 +1,43 @@
+//! `name=value&name=value` in URLs, and percent-decoding.
+
+/// Most pairs that are looked at.
+const MAX_PAIRS: usize = 1000;
+
+/// Decoded pairs in their order.
+#[derive(Debug, Default)]
+pub(super) struct Query(Vec<(String, String)>);
+
+impl Query {
+    /// Reads pairs; those that are not well encoded are left out.
+    pub(super) fn parse(text: &str) -> Query {
+        let pairs = text.split('&').take(MAX_PAIRS).filter_map(|pair| {
+            let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
+            Some((decode(name, true)?, decode(value, true)?))
+        });
+        Query(pairs.collect())
+    }
+
+    /// The last value of a name.
+    pub(super) fn get(&self, name: &str) -> Option<&str> {
+        self.0.iter().rev().find(|(have, _)| have == name).map(|(_, value)| value.as_str())
+    }
+}
+
+/// Percent-decoding; `plus` makes a space of each `+`. None when it is malformed or no UTF-8.
+pub(super) fn decode(text: &str, plus: bool) -> Option<String> {
+    let mut bytes = text.bytes();
+    let mut out = Vec::with_capacity(text.len());
+    while let Some(byte) = bytes.next() {
+        out.push(match byte {
+            b'%' => {
+                let digit =
+                    |byte: u8| char::from(byte).to_digit(16).and_then(|digit| u8::try_from(digit).ok());
+                let (high, low) = (digit(bytes.next()?)?, digit(bytes.next()?)?);
+                high << 4 | low
+            }
+            b'+' if plus => b' ',
+            other => other,
+        });
+    }
+    String::from_utf8(out).ok()
+}

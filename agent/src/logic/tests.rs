@@ -1,0 +1,7 @@
+//! Stories of an agent, told as events and the effects that follow.
+
+mod recovery;
+mod registration;
+mod tasks;
+mod updates;
+mod world;

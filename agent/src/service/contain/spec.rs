@@ -1,0 +1,303 @@
+//! From a task to what the runtime is asked for. Pure but for the paths it is given.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use images::ImageConfig;
+use model::{Milli, Resources};
+use runtime::{ContainerSpec, Isolation, Limits, Rlimit, Rootfs, SandboxMount};
+use wire::v1;
+use wire::v1::container_info::Type as ContainerType;
+use wire::v1::image::Type as ImageType;
+use wire::v1::r_limit_info::r_limit::Type as RlimitType;
+
+use super::command::{self, Command};
+use crate::logic::Launch;
+
+/// Mesos: no container gets less memory than this.
+const LEAST_MEMORY: u64 = 32 << 20;
+/// Mesos: no container gets less CPU time than this in 100 ms.
+const LEAST_CPU_MILLI: u64 = 10;
+
+/// What all containers of an agent have in common.
+#[derive(Clone, Debug)]
+pub(crate) struct Common {
+    pub(crate) isolation: Isolation,
+    pub(crate) sandbox_directory: PathBuf,
+    pub(crate) switch_user: bool,
+    pub(crate) cgroups_enable_cfs: bool,
+    pub(crate) ignore_runtime: bool,
+    pub(crate) use_image_user: bool,
+    pub(crate) environment: BTreeMap<String, String>,
+    pub(crate) shm_bytes: Option<u64>,
+    pub(crate) shutdown_grace: Duration,
+    /// Where the agent's own API answers, as told to others.
+    pub(crate) endpoint: SocketAddr,
+}
+
+/// The image that a task asks for.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) struct WantedImage {
+    /// Its name, as given.
+    pub(crate) name: String,
+    /// Ask the registry even if the image is there. Mesos: `cached=false`, `force_pull_image`.
+    pub(crate) force: bool,
+}
+
+/// The image of a task, if it has one.
+///
+/// # Errors
+/// It asks for something that this agent can't do.
+pub(crate) fn wanted_image(task: &v1::TaskInfo) -> Result<Option<WantedImage>, String> {
+    let Some(container) = &task.container else { return Ok(None) };
+    match container.r#type() {
+        ContainerType::Docker => {
+            let docker = container.docker.as_ref().ok_or("A container of type DOCKER needs 'docker'")?;
+            let force = docker.force_pull_image();
+            Ok(Some(WantedImage { name: docker.image.clone(), force }))
+        }
+        ContainerType::Mesos => {
+            let Some(image) = container.mesos.as_ref().and_then(|m| m.image.as_ref()) else {
+                return Ok(None);
+            };
+            if image.r#type() != ImageType::Docker {
+                return Err("Images of type APPC are not supported; use DOCKER".to_owned());
+            }
+            let docker = image.docker.as_ref().ok_or("An image of type DOCKER needs 'docker'")?;
+            if docker.config.is_some() || docker.credential.is_some() {
+                return Err(
+                    "Registry credentials of a task are not supported yet; give them to the agent with \
+                            --docker_config"
+                        .to_owned(),
+                );
+            }
+            Ok(Some(WantedImage { name: docker.name.clone(), force: !image.cached() }))
+        }
+    }
+}
+
+/// Refuses what this agent would otherwise leave out in silence.
+///
+/// # Errors
+/// Names what is not supported.
+pub(crate) fn check(task: &v1::TaskInfo) -> Result<(), String> {
+    let command = task.command.as_ref();
+    let container = task.container.as_ref();
+    let linux = container.and_then(|c| c.linux_info.as_ref());
+    let docker = container.and_then(|c| c.docker.as_ref());
+    let networks = container.map(|c| c.network_infos.as_slice()).unwrap_or_default();
+    let unsupported = [
+        (command.is_some_and(|c| !c.uris.is_empty()), "command.uris"),
+        (task.health_check.is_some(), "health_check"),
+        (task.check.is_some(), "check"),
+        (container.is_some_and(|c| !c.volumes.is_empty()), "container.volumes"),
+        (container.is_some_and(|c| c.tty_info.is_some()), "container.tty_info"),
+        (
+            networks.iter().any(|n| n.name.is_some() || !n.port_mappings.is_empty()),
+            "named container networks",
+        ),
+        (docker.is_some_and(|d| d.privileged()), "docker.privileged"),
+        (docker.is_some_and(|d| !d.parameters.is_empty()), "docker.parameters"),
+        (docker.is_some_and(|d| !d.port_mappings.is_empty()), "docker.port_mappings"),
+        (docker.is_some_and(|d| !host_network(d)), "docker.network other than HOST"),
+        (linux.is_some_and(|l| l.bounding_capabilities.is_some()), "linux_info.bounding_capabilities"),
+        (linux.is_some_and(|l| l.effective_capabilities.is_some()), "linux_info.effective_capabilities"),
+        (linux.is_some_and(|l| l.capability_info.is_some()), "linux_info.capability_info"),
+        (linux.is_some_and(|l| l.seccomp.is_some()), "linux_info.seccomp"),
+        (linux.is_some_and(|l| l.share_pid_namespace()), "linux_info.share_pid_namespace"),
+    ];
+    match unsupported.iter().find(|(asked, _)| *asked) {
+        None => Ok(()),
+        Some((_, what)) => Err(format!("The task asks for {what}, which this agent does not support yet")),
+    }
+}
+
+fn host_network(docker: &v1::container_info::DockerInfo) -> bool {
+    docker.network() == v1::container_info::docker_info::Network::Host
+}
+
+/// The whole spec.
+///
+/// # Errors
+/// The task can't be run as it is described.
+pub(crate) fn spec(
+    common: &Common,
+    launch: &Launch,
+    sandbox: &Path,
+    image: Option<(&ImageConfig, Rootfs)>,
+) -> Result<ContainerSpec, String> {
+    let task = &*launch.task;
+    let default = v1::CommandInfo::default();
+    let info = task.command.as_ref().unwrap_or(&default);
+    let silent = ImageConfig::default();
+    let config = image.as_ref().map(|(config, _)| if common.ignore_runtime { &silent } else { *config });
+    let Command { program, argv } = command::merge(info, config)?;
+    let id = runtime::ContainerId::new(launch.run.container.as_str()).map_err(|e| e.to_string())?;
+    let mut spec = ContainerSpec::new(id, argv);
+    spec.program = program;
+    let inside = match image {
+        Some(_) => common.sandbox_directory.clone(),
+        None => sandbox.to_owned(),
+    };
+    spec.env = environment(common, launch, sandbox, &inside, config)?;
+    spec.cwd = working_directory(config, &inside);
+    spec.user = user(common, launch, config);
+    if let Some((_, rootfs)) = image {
+        spec.rootfs = rootfs;
+    }
+    spec.sandbox = Some(SandboxMount { source: sandbox.to_owned(), target: inside });
+    spec.stdout = Some(sandbox.join("stdout"));
+    spec.stderr = Some(sandbox.join("stderr"));
+    spec.hostname = task.container.as_ref().and_then(|c| c.hostname.clone());
+    spec.limits = limits(common, task)?;
+    spec.isolation = common.isolation.clone();
+    spec.rlimits = rlimits(task)?;
+    if let Some(bytes) = shm_bytes(common, task) {
+        spec.shm_bytes = bytes;
+    }
+    spec.kill_grace = launch.grace;
+    spec.max_completion = task.max_completion_time.as_ref().map(|t| nanoseconds(t.nanoseconds));
+    Ok(spec)
+}
+
+fn nanoseconds(n: i64) -> Duration {
+    Duration::from_nanos(u64::try_from(n).unwrap_or(0))
+}
+
+/// Mesos: WORKDIR of the image, else the sandbox.
+fn working_directory(image: Option<&ImageConfig>, sandbox: &Path) -> PathBuf {
+    match image.and_then(|i| i.working_dir.as_deref()).filter(|dir| !dir.is_empty()) {
+        Some(dir) => Path::new("/").join(dir),
+        None => sandbox.to_owned(),
+    }
+}
+
+/// Mesos: the command's user, else the framework's; the image's is ignored.
+fn user(common: &Common, launch: &Launch, image: Option<&ImageConfig>) -> Option<String> {
+    if !common.switch_user {
+        return None;
+    }
+    let own = launch.task.command.as_ref().and_then(|c| c.user.clone());
+    let of_image = image.filter(|_| common.use_image_user).and_then(|i| i.user.clone());
+    let user = own.or(of_image).unwrap_or_else(|| launch.framework.user.clone());
+    // An image need not have a user named root to run as root.
+    (user != "root" && !user.is_empty()).then_some(user)
+}
+
+/// What executors get of Mesos, and under it what the image, over it what the task says.
+fn environment(
+    common: &Common,
+    launch: &Launch,
+    sandbox: &Path,
+    inside: &Path,
+    image: Option<&ImageConfig>,
+) -> Result<Vec<(String, String)>, String> {
+    let run = &launch.run;
+    let text = |path: &Path| path.to_string_lossy().into_owned();
+    let checkpoint = if launch.framework.checkpoint() { "1" } else { "0" };
+    let mut own = vec![
+        ("MESOS_FRAMEWORK_ID", run.framework.to_string()),
+        ("MESOS_EXECUTOR_ID", run.executor.to_string()),
+        ("MESOS_TASK_ID", run.task.to_string()),
+        ("MESOS_DIRECTORY", text(sandbox)),
+        ("MESOS_SANDBOX", text(inside)),
+        ("MESOS_CONTAINER_ID", run.container.to_string()),
+        ("MESOS_SLAVE_ID", run.agent.to_string()),
+        ("MESOS_AGENT_ID", run.agent.to_string()),
+        ("MESOS_SLAVE_PID", format!("slave(1)@{}", common.endpoint)),
+        ("MESOS_AGENT_ENDPOINT", common.endpoint.to_string()),
+        ("MESOS_CHECKPOINT", checkpoint.to_owned()),
+        ("MESOS_HTTP_COMMAND_EXECUTOR", "0".to_owned()),
+        ("MESOS_EXECUTOR_SHUTDOWN_GRACE_PERIOD", model::time::format_duration(common.shutdown_grace)),
+        ("LIBPROCESS_PORT", "0".to_owned()),
+    ];
+    if launch.framework.checkpoint() {
+        own.push(("MESOS_RECOVERY_TIMEOUT", "15mins".to_owned()));
+        own.push(("MESOS_SUBSCRIPTION_BACKOFF_MAX", "2secs".to_owned()));
+    }
+    let role = launch.task.resources.iter().find_map(|r| r.allocation_info.as_ref()?.role.clone());
+    own.extend(role.map(|role| ("MESOS_ALLOCATION_ROLE", role)));
+    let own: Vec<(String, String)> = own.into_iter().map(|(n, v)| (n.to_owned(), v)).collect();
+    let operator: Vec<(String, String)> =
+        common.environment.iter().map(|(n, v)| (n.clone(), v.clone())).collect();
+    let task = launch.task.command.as_ref().map(command::environment).transpose()?.unwrap_or_default();
+    let image = image.map(|i| i.env.as_slice()).unwrap_or_default();
+    Ok(command::overlay([image, &own, &operator, &task]))
+}
+
+/// Limits where the task names them, its requests where not.
+fn limits(common: &Common, task: &v1::TaskInfo) -> Result<Limits, String> {
+    let resources = Resources::from_wire(&task.resources).map_err(|e| e.to_string())?;
+    let limit = |name: &str| task.limits.get(name).map(|l| l.value);
+    let cpus = resources.cpus();
+    let cpu_limit = match limit("cpus") {
+        Some(value) if value.is_infinite() => None,
+        Some(value) => Some(milli("cpus", value)?.max(LEAST_CPU_MILLI)),
+        None => common.cgroups_enable_cfs.then_some(whole(cpus).max(LEAST_CPU_MILLI)),
+    };
+    let mem = resources.mem();
+    let requested = (mem > Milli::ZERO).then(|| bytes_of(whole(mem)).max(LEAST_MEMORY));
+    let memory_limit = match limit("mem") {
+        Some(value) if value.is_infinite() => None,
+        Some(value) => Some(bytes_of(milli("mem", value)?).max(LEAST_MEMORY)),
+        None => requested,
+    };
+    Ok(Limits {
+        cpu_request_milli: (cpus > Milli::ZERO).then(|| whole(cpus)),
+        cpu_limit_milli: cpu_limit,
+        memory_request_bytes: requested,
+        memory_limit_bytes: memory_limit,
+        ..Limits::default()
+    })
+}
+
+fn milli(name: &str, value: f64) -> Result<u64, String> {
+    let milli = Milli::from_f64(value).ok_or(format!("The limit of {name} is out of range: {value}"))?;
+    Ok(whole(milli))
+}
+
+/// Thousandths, never below zero.
+fn whole(amount: Milli) -> u64 {
+    u64::try_from(amount.millis()).unwrap_or(0)
+}
+
+/// Thousandths of a MB in bytes.
+fn bytes_of(milli_megabytes: u64) -> u64 {
+    u64::try_from(u128::from(milli_megabytes) * (1 << 20) / 1000).unwrap_or(u64::MAX)
+}
+
+fn shm_bytes(common: &Common, task: &v1::TaskInfo) -> Option<u64> {
+    let asked = task.container.as_ref()?.linux_info.as_ref().and_then(|l| l.shm_size);
+    // Mesos: shm_size is in MB.
+    asked.map(|megabytes| u64::from(megabytes) << 20).or(common.shm_bytes)
+}
+
+/// Mesos: both or none of soft and hard; none is unlimited.
+fn rlimits(task: &v1::TaskInfo) -> Result<Vec<Rlimit>, String> {
+    let info = task.container.as_ref().and_then(|c| c.rlimit_info.as_ref());
+    let mut all = Vec::new();
+    for limit in info.iter().flat_map(|i| &i.rlimits) {
+        let kind = limit.r#type();
+        if kind == RlimitType::Unknown {
+            return Err("The task has a resource limit of an unknown type".to_owned());
+        }
+        let name = kind.as_str_name().replace("RLMT_", "RLIMIT_");
+        let (soft, hard) = match (limit.soft, limit.hard) {
+            (Some(soft), Some(hard)) if soft <= hard => (soft, hard),
+            (None, None) => (u64::MAX, u64::MAX),
+            _ => {
+                return Err(format!(
+                    "{name} needs a soft limit that is not above its hard limit, or neither"
+                ));
+            }
+        };
+        all.push(Rlimit { name, soft, hard });
+    }
+    Ok(all)
+}
+
+#[cfg(test)]
+#[path = "spec_tests.rs"]
+mod tests;

@@ -1,0 +1,242 @@
+//! Specs of tasks as tables.
+
+use std::sync::Arc;
+
+use expect_test::expect;
+
+use super::*;
+use crate::logic::Run;
+
+fn common() -> Common {
+    Common {
+        isolation: Isolation::default(),
+        sandbox_directory: "/mnt/mesos/sandbox".into(),
+        switch_user: true,
+        cgroups_enable_cfs: false,
+        ignore_runtime: false,
+        use_image_user: false,
+        environment: BTreeMap::from([
+            ("OPERATOR".to_owned(), "o".to_owned()),
+            ("BOTH".to_owned(), "o".to_owned()),
+        ]),
+        shm_bytes: None,
+        shutdown_grace: Duration::from_secs(5),
+        endpoint: "10.0.0.1:5051".parse().unwrap(),
+    }
+}
+
+fn launch(task: v1::TaskInfo) -> Launch {
+    Launch {
+        run: Arc::new(Run {
+            agent: "A-S0".into(),
+            framework: "F".into(),
+            executor: "t".into(),
+            task: "t".into(),
+            container: "c1".into(),
+        }),
+        framework: Arc::new(v1::FrameworkInfo {
+            user: "www".to_owned(),
+            checkpoint: Some(true),
+            ..Default::default()
+        }),
+        task: Arc::new(task),
+        grace: Duration::from_secs(3),
+    }
+}
+
+fn variable(name: &str, value: &str) -> v1::environment::Variable {
+    v1::environment::Variable { name: name.to_owned(), value: Some(value.to_owned()), ..Default::default() }
+}
+
+fn task(resources: &str) -> v1::TaskInfo {
+    let variables = vec![variable("TASK", "t"), variable("BOTH", "t"), variable("PATH", "/task")];
+    let mut resources = model::resources::parse(resources, &model::Role::any()).unwrap().to_wire();
+    resources.iter_mut().for_each(|r| {
+        r.allocation_info = Some(v1::resource::AllocationInfo { role: Some("web".to_owned()) });
+    });
+    v1::TaskInfo {
+        resources,
+        command: Some(v1::CommandInfo {
+            value: Some("echo $HOME".to_owned()),
+            environment: Some(v1::Environment { variables }),
+            ..Default::default()
+        }),
+        ..Default::default()
+    }
+}
+
+fn image() -> ImageConfig {
+    ImageConfig {
+        env: vec![("PATH".to_owned(), "/image".to_owned()), ("IMAGE".to_owned(), "i".to_owned())],
+        working_dir: Some("/app".to_owned()),
+        user: Some("nobody".to_owned()),
+        ..Default::default()
+    }
+}
+
+fn overlay() -> Rootfs {
+    Rootfs::Overlay { lower: vec!["/l".into()], upper: "/u".into(), work: "/w".into() }
+}
+
+#[test]
+fn a_task_with_an_image() {
+    let image = image();
+    let spec =
+        spec(&common(), &launch(task("cpus:0.5;mem:64")), Path::new("/work/s"), Some((&image, overlay())))
+            .unwrap();
+    let env: Vec<String> = spec.env.iter().map(|(name, value)| format!("{name}={value}")).collect();
+    expect![[r#"
+        PATH=/task
+        IMAGE=i
+        MESOS_FRAMEWORK_ID=F
+        MESOS_EXECUTOR_ID=t
+        MESOS_TASK_ID=t
+        MESOS_DIRECTORY=/work/s
+        MESOS_SANDBOX=/mnt/mesos/sandbox
+        MESOS_CONTAINER_ID=c1
+        MESOS_SLAVE_ID=A-S0
+        MESOS_AGENT_ID=A-S0
+        MESOS_SLAVE_PID=slave(1)@10.0.0.1:5051
+        MESOS_AGENT_ENDPOINT=10.0.0.1:5051
+        MESOS_CHECKPOINT=1
+        MESOS_HTTP_COMMAND_EXECUTOR=0
+        MESOS_EXECUTOR_SHUTDOWN_GRACE_PERIOD=5secs
+        LIBPROCESS_PORT=0
+        MESOS_RECOVERY_TIMEOUT=15mins
+        MESOS_SUBSCRIPTION_BACKOFF_MAX=2secs
+        MESOS_ALLOCATION_ROLE=web
+        BOTH=t
+        OPERATOR=o
+        TASK=t"#]]
+    .assert_eq(&env.join("\n"));
+    assert_eq!(spec.argv, ["/bin/sh", "-c", "echo $HOME"]);
+    assert_eq!((spec.cwd.to_str(), spec.user.as_deref()), (Some("/app"), Some("www")));
+    assert_eq!(spec.rootfs, overlay());
+    assert_eq!(spec.stdout.as_deref(), Some(Path::new("/work/s/stdout")));
+    let sandbox = spec.sandbox.unwrap();
+    assert_eq!(
+        (sandbox.source.to_str(), sandbox.target.to_str()),
+        (Some("/work/s"), Some("/mnt/mesos/sandbox"))
+    );
+}
+
+#[test]
+fn a_task_without_an_image_works_in_its_sandbox() {
+    let spec = spec(&common(), &launch(task("cpus:1;mem:64")), Path::new("/work/s"), None).unwrap();
+    assert_eq!((spec.rootfs, spec.cwd.to_str()), (Rootfs::Host, Some("/work/s")));
+    assert!(spec.env.contains(&("MESOS_SANDBOX".to_owned(), "/work/s".to_owned())));
+}
+
+#[test]
+fn users() {
+    let image = image();
+    let user = |common: &Common, own: Option<&str>| {
+        let mut task = task("cpus:1");
+        task.command.as_mut().unwrap().user = own.map(str::to_owned);
+        spec(common, &launch(task), Path::new("/s"), Some((&image, overlay()))).unwrap().user
+    };
+    assert_eq!(user(&common(), Some("me")).as_deref(), Some("me"));
+    assert_eq!(user(&common(), Some("root")), None);
+    assert_eq!(user(&Common { use_image_user: true, ..common() }, None).as_deref(), Some("nobody"));
+    assert_eq!(user(&Common { switch_user: false, ..common() }, Some("me")), None);
+}
+
+#[test]
+fn limits_as_mesos_sets_them() {
+    let limits = |resources: &str, limits: &[(&str, f64)], cfs: bool| {
+        let mut task = task(resources);
+        task.limits = limits
+            .iter()
+            .map(|(name, value)| ((*name).to_owned(), v1::value::Scalar { value: *value }))
+            .collect();
+        let common = Common { cgroups_enable_cfs: cfs, ..common() };
+        let limits = super::limits(&common, &task).unwrap();
+        format!(
+            "cpu {:?}..{:?} mem {:?}..{:?}",
+            limits.cpu_request_milli,
+            limits.cpu_limit_milli,
+            limits.memory_request_bytes,
+            limits.memory_limit_bytes
+        )
+    };
+    const MB: u64 = 1 << 20;
+    for (resources, given, cfs, expected) in [
+        ("cpus:0.5;mem:64", &[][..], false, format!("cpu Some(500)..None mem Some({0})..Some({0})", 64 * MB)),
+        ("cpus:0.5;mem:64", &[], true, format!("cpu Some(500)..Some(500) mem Some({0})..Some({0})", 64 * MB)),
+        ("cpus:0.001;mem:1", &[], true, format!("cpu Some(1)..Some(10) mem Some({0})..Some({0})", 32 * MB)),
+        (
+            "cpus:1;mem:64",
+            &[("cpus", 2.0), ("mem", 128.0)],
+            false,
+            format!("cpu Some(1000)..Some(2000) mem Some({})..Some({})", 64 * MB, 128 * MB),
+        ),
+        (
+            "cpus:1;mem:64",
+            &[("cpus", f64::INFINITY), ("mem", f64::INFINITY)],
+            true,
+            format!("cpu Some(1000)..None mem Some({})..None", 64 * MB),
+        ),
+        ("disk:1", &[], true, "cpu None..Some(10) mem None..None".to_owned()),
+    ] {
+        assert_eq!(limits(resources, given, cfs), expected, "{resources} {given:?} {cfs}");
+    }
+}
+
+#[test]
+fn images_of_both_container_types() {
+    let mut task = task("cpus:1");
+    assert_eq!(wanted_image(&task), Ok(None));
+    let mut docker = v1::ContainerInfo::default();
+    docker.set_type(ContainerType::Docker);
+    docker.docker = Some(v1::container_info::DockerInfo {
+        image: "busybox".to_owned(),
+        force_pull_image: Some(true),
+        ..Default::default()
+    });
+    task.container = Some(docker);
+    assert_eq!(wanted_image(&task), Ok(Some(WantedImage { name: "busybox".to_owned(), force: true })));
+    let mut mesos = v1::ContainerInfo::default();
+    mesos.set_type(ContainerType::Mesos);
+    task.container = Some(mesos.clone());
+    assert_eq!(wanted_image(&task), Ok(None));
+    let mut image = v1::Image::default();
+    image.set_type(ImageType::Docker);
+    image.docker = Some(v1::image::Docker { name: "alpine".to_owned(), ..Default::default() });
+    mesos.mesos = Some(v1::container_info::MesosInfo { image: Some(image.clone()) });
+    task.container = Some(mesos.clone());
+    assert_eq!(wanted_image(&task), Ok(Some(WantedImage { name: "alpine".to_owned(), force: false })));
+    image.set_type(ImageType::Appc);
+    mesos.mesos = Some(v1::container_info::MesosInfo { image: Some(image) });
+    task.container = Some(mesos);
+    assert!(wanted_image(&task).unwrap_err().contains("APPC"));
+}
+
+#[test]
+fn what_is_not_supported_is_named() {
+    assert_eq!(check(&task("cpus:1")), Ok(()));
+    let mut with_health = task("cpus:1");
+    with_health.health_check = Some(v1::HealthCheck::default());
+    assert!(check(&with_health).unwrap_err().contains("health_check"));
+    let mut with_volume = task("cpus:1");
+    let mut container = v1::ContainerInfo::default();
+    container.set_type(ContainerType::Mesos);
+    container.volumes = vec![v1::Volume::default()];
+    with_volume.container = Some(container);
+    assert!(check(&with_volume).unwrap_err().contains("volumes"));
+}
+
+#[test]
+fn rlimits_come_in_pairs() {
+    let limits = |soft: Option<u64>, hard: Option<u64>| {
+        let mut limit = v1::r_limit_info::RLimit { soft, hard, ..Default::default() };
+        limit.set_type(RlimitType::RlmtNofile);
+        let mut task = task("cpus:1");
+        let rlimit_info = Some(v1::RLimitInfo { rlimits: vec![limit] });
+        task.container = Some(v1::ContainerInfo { rlimit_info, ..Default::default() });
+        super::rlimits(&task)
+            .map(|limits| format!("{} {} {}", limits[0].name, limits[0].soft, limits[0].hard))
+    };
+    assert_eq!(limits(Some(1), Some(2)).unwrap(), "RLIMIT_NOFILE 1 2");
+    assert_eq!(limits(None, None).unwrap(), format!("RLIMIT_NOFILE {0} {0}", u64::MAX));
+    assert!(limits(Some(3), Some(2)).is_err() && limits(Some(1), None).is_err());
+}

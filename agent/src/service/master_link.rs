@@ -1,0 +1,226 @@
+//! The link to the leading master: found through the detector, made again whenever it ends.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use coordination::{LeaderAddress, LeaderDetector};
+use tokio::sync::{mpsc, watch};
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::transport::{Channel, Endpoint};
+use wire::link::agent_link_client::AgentLinkClient;
+use wire::link::{self, FromAgent, from_agent};
+
+use crate::logic::{Event, LinkId};
+
+/// Messages that may wait for the master; one that does not drain is left.
+const OUTBOX: usize = 4096;
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+/// A master that says nothing for the first time is asked, and left if it doesn't answer in the second.
+const KEEP_ALIVE: Duration = Duration::from_secs(20);
+const KEEP_ALIVE_ANSWER: Duration = Duration::from_secs(20);
+/// Between two tries to connect; doubles up to the second.
+const FIRST_PAUSE: Duration = Duration::from_millis(100);
+const LONGEST_PAUSE: Duration = Duration::from_secs(5);
+/// A link that lasted this long was a good one: the next try comes soon.
+const GOOD: Duration = Duration::from_secs(10);
+/// How long the last words may take to leave.
+const LAST_WORDS: Duration = Duration::from_secs(1);
+
+/// What the loop asks of the link.
+#[derive(Debug)]
+pub(crate) enum LinkOrder {
+    /// Look for the master, from now on.
+    Connect,
+    /// Drop this link and make another.
+    Reconnect(LinkId),
+    /// Say something on this link.
+    Say(LinkId, Box<from_agent::Body>),
+}
+
+/// The task that keeps the link. It ends, after its last words, when the orders do.
+pub(crate) struct MasterLink {
+    detector: Arc<dyn LeaderDetector>,
+    orders: mpsc::UnboundedReceiver<LinkOrder>,
+    events: mpsc::Sender<Event>,
+    links: u64,
+    address: watch::Sender<Option<LeaderAddress>>,
+}
+
+/// Why a link ended.
+enum Ended {
+    /// Another is to be made.
+    Lost,
+    /// The agent ends.
+    Closed,
+}
+
+impl MasterLink {
+    pub(crate) fn new(
+        detector: Arc<dyn LeaderDetector>,
+        orders: mpsc::UnboundedReceiver<LinkOrder>,
+        events: mpsc::Sender<Event>,
+        address: watch::Sender<Option<LeaderAddress>>,
+    ) -> MasterLink {
+        MasterLink { detector, orders, events, links: 0, address }
+    }
+
+    pub(crate) async fn run(mut self) {
+        loop {
+            match self.orders.recv().await {
+                Some(LinkOrder::Connect) => break,
+                Some(_) => {}
+                None => return,
+            }
+        }
+        let mut pause = FIRST_PAUSE;
+        loop {
+            let began = tokio::time::Instant::now();
+            if matches!(self.once().await, Ended::Closed) {
+                return;
+            }
+            pause = if began.elapsed() > GOOD { FIRST_PAUSE } else { (pause * 2).min(LONGEST_PAUSE) };
+            if self.wait(tokio::time::sleep(pause)).await.is_none() {
+                return;
+            }
+        }
+    }
+
+    /// Waits for something while orders for links that are gone are thrown away; none when the agent ends.
+    async fn wait<T>(&mut self, what: impl Future<Output = T>) -> Option<T> {
+        tokio::pin!(what);
+        loop {
+            tokio::select! {
+                done = &mut what => return Some(done),
+                order = self.orders.recv() => { order?; }
+            }
+        }
+    }
+
+    /// One link, from looking for the master to its end.
+    async fn once(&mut self) -> Ended {
+        let mut leader = self.detector.leader();
+        let found = async {
+            match leader.wait_for(Option::is_some).await {
+                Ok(found) => found.clone(),
+                // A detector that is gone keeps its last answer.
+                Err(_) => None,
+            }
+        };
+        let address = match self.wait(found).await {
+            None => return Ended::Closed,
+            Some(None) => return Ended::Lost,
+            Some(Some(address)) => address,
+        };
+        let channel = match self.wait(connect(&address)).await {
+            None => return Ended::Closed,
+            Some(Ok(channel)) => channel,
+            Some(Err(error)) => {
+                tracing::warn!(master = %address, "can't connect to the master: {}", crate::chain(&error));
+                return Ended::Lost;
+            }
+        };
+        self.links += 1;
+        let link = LinkId(self.links);
+        tracing::info!(master = %address, "connected to the master");
+        self.address.send_replace(Some(address.clone()));
+        let ended = self.converse(link, address, channel, leader).await;
+        self.address.send_replace(None);
+        if self.events.send(Event::LinkLost { link }).await.is_err() {
+            return Ended::Closed;
+        }
+        ended
+    }
+
+    async fn converse(
+        &mut self,
+        link: LinkId,
+        address: LeaderAddress,
+        channel: Channel,
+        mut leader: watch::Receiver<Option<LeaderAddress>>,
+    ) -> Ended {
+        let (outbox, outgoing) = mpsc::channel::<FromAgent>(OUTBOX);
+        let client = AgentLinkClient::new(channel)
+            .max_decoding_message_size(link::MAX_FROM_MASTER)
+            .max_encoding_message_size(link::MAX_FROM_AGENT);
+        if self.events.send(Event::LinkUp { link }).await.is_err() {
+            return Ended::Closed;
+        }
+        let hear = hear(link, client, ReceiverStream::new(outgoing), self.events.clone());
+        tokio::pin!(hear);
+        let moved = async {
+            if leader.wait_for(|now| now.as_ref() != Some(&address)).await.is_err() {
+                std::future::pending::<()>().await;
+            }
+        };
+        tokio::pin!(moved);
+        loop {
+            tokio::select! {
+                why = &mut hear => {
+                    tracing::warn!(master = %address, "the link to the master ended: {why}");
+                    return Ended::Lost;
+                }
+                () = &mut moved => {
+                    tracing::info!(master = %address, "another master leads");
+                    return Ended::Lost;
+                }
+                order = self.orders.recv() => match order {
+                    None => {
+                        // What was said goes out before the link closes.
+                        drop(outbox);
+                        let _ = tokio::time::timeout(LAST_WORDS, hear).await;
+                        return Ended::Closed;
+                    }
+                    Some(LinkOrder::Say(on, body)) if on == link => {
+                        if outbox.try_send(FromAgent { body: Some(*body) }).is_err() {
+                            tracing::warn!(master = %address, "the master does not take what it is told");
+                            return Ended::Lost;
+                        }
+                    }
+                    Some(LinkOrder::Reconnect(on)) if on == link => return Ended::Lost,
+                    Some(_) => {}
+                }
+            }
+        }
+    }
+}
+
+async fn connect(address: &LeaderAddress) -> Result<Channel, tonic::transport::Error> {
+    Endpoint::from_shared(format!("http://{address}"))?
+        .connect_timeout(CONNECT_TIMEOUT)
+        .tcp_nodelay(true)
+        .http2_keep_alive_interval(KEEP_ALIVE)
+        .keep_alive_timeout(KEEP_ALIVE_ANSWER)
+        .keep_alive_while_idle(true)
+        .connect()
+        .await
+}
+
+/// Passes on what the master says, until the link ends; gives the reason.
+async fn hear(
+    link: LinkId,
+    mut client: AgentLinkClient<Channel>,
+    outgoing: ReceiverStream<FromAgent>,
+    events: mpsc::Sender<Event>,
+) -> String {
+    let mut incoming = match client.attach(outgoing).await {
+        Ok(response) => response.into_inner(),
+        Err(status) => return describe(&status),
+    };
+    loop {
+        match incoming.message().await {
+            Ok(Some(message)) => {
+                let Some(body) = message.body else { continue };
+                let said = Event::LinkSays { link, epoch: message.epoch, body: Box::new(body) };
+                if events.send(said).await.is_err() {
+                    return "the agent ends".to_owned();
+                }
+            }
+            Ok(None) => return "the master closed it".to_owned(),
+            Err(status) => return describe(&status),
+        }
+    }
+}
+
+fn describe(status: &tonic::Status) -> String {
+    format!("{:?}: {}", status.code(), status.message())
+}

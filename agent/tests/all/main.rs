@@ -1,0 +1,11 @@
+//! A whole agent without containers: its link, its loop, its HTTP API, over real sockets.
+
+#![allow(clippy::unwrap_used)]
+#![forbid(unsafe_code)]
+
+#[path = "../common/mod.rs"]
+mod common;
+mod fake;
+mod files;
+mod link;
+mod pages;

@@ -1,0 +1,53 @@
+//! `tepui agent`: runs tasks in containers on this machine.
+
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use agent::{Agent, Config};
+use clap::{ArgMatches, Command};
+use coordination::Standalone;
+use tokio::signal::unix::{SignalKind, signal};
+
+use super::service::{LOGGING, Stop};
+use crate::context::{Invocation, Outcome, Trouble, block_on, failed, provide_tls, usage};
+use crate::flags::Table;
+use crate::logging::Level;
+
+const TABLE: Table = Table { flags: agent::FLAGS, ignored: &[agent::IGNORED, LOGGING] };
+
+/// How it is called.
+pub fn describe(command: Command) -> Command {
+    TABLE.onto(command.about("An agent: runs tasks in containers on this machine"))
+}
+
+/// Runs an agent until a signal ends it.
+pub fn run(invocation: &Invocation, matches: &ArgMatches) -> Outcome {
+    let flags = invocation.flags(&TABLE, matches, Level::Service)?;
+    let config = Config::from_flags(&flags.values)?;
+    provide_tls();
+    block_on(serve(config))?;
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn serve(config: Config) -> Result<(), Trouble> {
+    let Some(master) = config.master.clone() else {
+        return Err(usage("--master must be given: where the master answers, as host:port"));
+    };
+    let mut stop = Stop::listen().map_err(failed)?;
+    // Mesos: SIGUSR1 makes an agent unregister and end its tasks.
+    let mut leave = signal(SignalKind::user_defined1()).map_err(failed)?;
+    let mut agent = Agent::start(config, Arc::new(Standalone::at(master))).await.map_err(failed)?;
+    loop {
+        tokio::select! {
+            ended = agent.ended() => return ended.map_err(failed),
+            () = stop.heard() => {
+                tracing::info!("ending; tasks of checkpointing frameworks go on");
+                return agent.stop().await.map_err(failed);
+            }
+            _ = leave.recv() => {
+                tracing::info!("unregistering and ending all tasks");
+                agent.shut_down();
+            }
+        }
+    }
+}

@@ -1,0 +1,77 @@
+//! How a pull shows on the terminal: a bar for each layer, or plain lines where nobody watches.
+
+use std::collections::BTreeMap;
+use std::sync::{Mutex, PoisonError};
+
+use images::{Digest, LayerEvent, Progress};
+use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
+
+use crate::print;
+
+/// Enough of a digest to tell layers apart.
+fn short(digest: &Digest) -> String {
+    digest.hex().chars().take(12).collect()
+}
+
+/// A bar for each layer.
+#[derive(Default)]
+pub struct Bars {
+    all: MultiProgress,
+    layers: Mutex<BTreeMap<String, ProgressBar>>,
+}
+
+impl Bars {
+    fn bar(&self, layer: String) -> ProgressBar {
+        let mut layers = self.layers.lock().unwrap_or_else(PoisonError::into_inner);
+        let bar = layers.entry(layer).or_insert_with_key(|layer| {
+            let style = ProgressStyle::with_template("{prefix} [{bar:30}] {bytes}/{total_bytes} {msg}");
+            let bar = ProgressBar::new(0).with_prefix(layer.clone());
+            self.all.add(bar.with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar())))
+        });
+        bar.clone()
+    }
+}
+
+impl Progress for Bars {
+    fn layer(&self, digest: &Digest, event: LayerEvent) {
+        let bar = self.bar(short(digest));
+        match event {
+            LayerEvent::Planned { total } => bar.set_length(total),
+            LayerEvent::Cached => bar.finish_with_message("already here"),
+            LayerEvent::Fetching { done, total } => {
+                bar.set_length(total);
+                bar.set_position(done);
+            }
+            LayerEvent::Unpacking => bar.set_message("unpacking"),
+            LayerEvent::Done => {
+                bar.set_position(bar.length().unwrap_or(0));
+                bar.finish_with_message("done");
+            }
+        }
+    }
+}
+
+/// One line when a layer is planned and one when it is there.
+#[derive(Default)]
+pub struct Lines {
+    sizes: Mutex<BTreeMap<String, u64>>,
+}
+
+impl Progress for Lines {
+    fn layer(&self, digest: &Digest, event: LayerEvent) {
+        let layer = short(digest);
+        let mut sizes = self.sizes.lock().unwrap_or_else(PoisonError::into_inner);
+        match event {
+            LayerEvent::Planned { total } => {
+                sizes.insert(layer, total);
+            }
+            LayerEvent::Cached => eprintln!("layer {layer}: already here"),
+            LayerEvent::Done => {
+                let size =
+                    sizes.get(&layer).map_or_else(String::new, |size| format!(", {}", print::bytes(*size)));
+                eprintln!("layer {layer}: done{size}");
+            }
+            LayerEvent::Fetching { .. } | LayerEvent::Unpacking => {}
+        }
+    }
+}

@@ -1,0 +1,29 @@
+//! `tepui master`: decides who gets what.
+
+use std::process::ExitCode;
+
+use clap::{ArgMatches, Command};
+use master::Config;
+
+use super::service::{LOGGING, Stop};
+use crate::context::{Invocation, Outcome, block_on, failed};
+use crate::flags::Table;
+use crate::logging::Level;
+
+const TABLE: Table = Table { flags: master::flags::FLAGS, ignored: &[master::flags::IGNORED, LOGGING] };
+
+/// How it is called.
+pub fn describe(command: Command) -> Command {
+    TABLE.onto(command.about("The master: decides who gets what"))
+}
+
+/// Runs a master until a signal ends it.
+pub fn run(invocation: &Invocation, matches: &ArgMatches) -> Outcome {
+    let flags = invocation.flags(&TABLE, matches, Level::Service)?;
+    let config = Config::from_flags(&flags.values)?;
+    block_on(async {
+        let mut stop = Stop::listen().map_err(failed)?;
+        master::run(config, async move { stop.heard().await }).await.map_err(failed)?;
+        Ok(ExitCode::SUCCESS)
+    })
+}

@@ -1,0 +1,57 @@
+//! Bounds on everything that a registry, a manifest or an archive could make us spend.
+
+use std::time::Duration;
+
+/// What one pull may cost at most. The defaults fit real images with a wide margin.
+#[derive(Debug, Clone)]
+pub struct Limits {
+    /// Bytes of one manifest, index or image configuration.
+    pub manifest_bytes: u64,
+    /// Descriptors in one index.
+    pub index_entries: usize,
+    /// Layers of one image.
+    pub layers: usize,
+    /// Bytes of one layer after decompression.
+    pub layer_bytes: u64,
+    /// Bytes of all layers of one image after decompression.
+    pub image_bytes: u64,
+    /// How many times larger than its blob a layer may become, once it is past [`Limits::ratio_floor`].
+    pub ratio: u64,
+    /// Bytes of output below which [`Limits::ratio`] is not looked at.
+    pub ratio_floor: u64,
+    /// Files, directories, links and made parents of one layer.
+    pub entries: u64,
+    /// Layers of one image that are fetched at once.
+    pub parallel_layers: usize,
+    /// Until a TCP (and TLS) connection stands.
+    pub connect_timeout: Duration,
+    /// Without one byte of an answer.
+    pub idle_timeout: Duration,
+    /// Bytes a second below which a body, measured over [`Limits::idle_timeout`], counts as stalled.
+    pub least_rate: u64,
+    /// How often a request or a broken body is tried again.
+    pub retries: u32,
+    /// The first pause before a retry; it doubles each time.
+    pub first_pause: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            manifest_bytes: 4 << 20,
+            index_entries: 1000,
+            layers: 1000,
+            layer_bytes: 64 << 30,
+            image_bytes: 128 << 30,
+            ratio: 400,
+            ratio_floor: 1 << 30,
+            entries: 2_000_000,
+            parallel_layers: 4,
+            connect_timeout: Duration::from_secs(10),
+            idle_timeout: Duration::from_secs(30),
+            least_rate: 1024,
+            retries: 3,
+            first_pause: Duration::from_millis(200),
+        }
+    }
+}

@@ -1,0 +1,180 @@
+//! What can go wrong with a registry, in words that say what to do.
+
+use std::sync::Arc;
+
+/// A failed conversation with a registry. Each message names the registry and what was asked of it.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum RegistryError {
+    /// No connection, or it broke and retries did not help.
+    #[error(
+        "cannot reach registry {registry} for {what}; check its address, that it runs, and (for one without TLS) \
+         that it is listed in --insecure_registries"
+    )]
+    Unreachable {
+        /// Host and port.
+        registry: String,
+        /// The request.
+        what: String,
+        /// The transport's error.
+        #[source]
+        source: Arc<reqwest::Error>,
+    },
+    /// 404 for a manifest.
+    #[error("registry {registry} has no image {repository}:{target}; check the name and the tag")]
+    UnknownImage {
+        /// Host and port.
+        registry: String,
+        /// Repository.
+        repository: String,
+        /// Tag or digest.
+        target: String,
+    },
+    /// 404 for a blob that a manifest names.
+    #[error("registry {registry} has a manifest in {repository} but not its {what}; push the image again")]
+    MissingBlob {
+        /// Host and port.
+        registry: String,
+        /// Repository.
+        repository: String,
+        /// Digest of the blob.
+        what: String,
+    },
+    /// 401 or 403 after all that could be tried.
+    #[error("registry {registry} refuses access to {repository} ({status}): {hint}")]
+    Unauthorized {
+        /// Host and port.
+        registry: String,
+        /// Repository.
+        repository: String,
+        /// HTTP status.
+        status: u16,
+        /// What was tried and what may help.
+        hint: String,
+    },
+    /// Any other status.
+    #[error("registry {registry} answers {status} for {what}{detail}")]
+    Status {
+        /// Host and port.
+        registry: String,
+        /// The request.
+        what: String,
+        /// HTTP status.
+        status: u16,
+        /// The registry's own words, shortened; empty or beginning with a colon.
+        detail: String,
+    },
+    /// Bytes come too slowly or not at all.
+    #[error(
+        "registry {registry} stalls: {got} of {total} bytes of {what}, then fewer than {least} in {seconds} s"
+    )]
+    Stalled {
+        /// Host and port.
+        registry: String,
+        /// The blob.
+        what: String,
+        /// Bytes that came.
+        got: u64,
+        /// Bytes expected.
+        total: u64,
+        /// Bytes wanted in the time.
+        least: u64,
+        /// The time in seconds.
+        seconds: u64,
+    },
+    /// The connection ended inside a body, and retries did not help.
+    #[error("the connection to registry {registry} broke after {got} of {total} bytes of {what}")]
+    Broken {
+        /// Host and port.
+        registry: String,
+        /// The blob.
+        what: String,
+        /// Bytes that came.
+        got: u64,
+        /// Bytes expected.
+        total: u64,
+        /// The transport's error.
+        #[source]
+        source: Arc<reqwest::Error>,
+    },
+    /// The body is shorter or longer than the descriptor, or its length header lies.
+    #[error("registry {registry} sends {got} bytes of {what}, its manifest says {expected}")]
+    WrongLength {
+        /// Host and port.
+        registry: String,
+        /// The blob.
+        what: String,
+        /// Bytes sent or announced.
+        got: u64,
+        /// Bytes expected.
+        expected: u64,
+    },
+    /// A document beyond its bound.
+    #[error("registry {registry} sends more than {limit} bytes for {what}")]
+    TooLarge {
+        /// Host and port.
+        registry: String,
+        /// The document.
+        what: String,
+        /// The bound in bytes.
+        limit: u64,
+    },
+    /// `Docker-Content-Digest` does not fit the body.
+    #[error("registry {registry} sends {what} with digest {actual} but calls it {stated}")]
+    WrongDigestHeader {
+        /// Host and port.
+        registry: String,
+        /// The document.
+        what: String,
+        /// What the header says.
+        stated: String,
+        /// What the bytes are.
+        actual: String,
+    },
+    /// A redirect, token service or address that we do not follow.
+    #[error("registry {registry} leads to {to}, which is refused: {why}")]
+    Refused {
+        /// Host and port.
+        registry: String,
+        /// Where it leads, without query and credentials.
+        to: String,
+        /// The rule that it breaks.
+        why: &'static str,
+    },
+    /// The token service answered something else than a token.
+    #[error("the token service {realm} of registry {registry} gives no token: {why}")]
+    Token {
+        /// Host and port.
+        registry: String,
+        /// Host of the token service.
+        realm: String,
+        /// What it did.
+        why: String,
+    },
+    /// The Docker configuration holds something for this registry that we can't use.
+    #[error("the Docker configuration has {what} for registry {registry}, which is not supported; {remedy}")]
+    Credentials {
+        /// Host and port.
+        registry: String,
+        /// What it has.
+        what: &'static str,
+        /// What to write instead.
+        remedy: &'static str,
+    },
+    /// No HTTP client could be made.
+    #[error("cannot set up HTTP for registry {registry}")]
+    Client {
+        /// Host and port.
+        registry: String,
+        /// The client's error.
+        #[source]
+        source: Arc<reqwest::Error>,
+    },
+    /// The registry's host and the repository make no URL.
+    #[error("registry {registry} and path {path:?} make no URL")]
+    Url {
+        /// Host and port.
+        registry: String,
+        /// Path and query.
+        path: String,
+    },
+}

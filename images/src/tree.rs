@@ -1,0 +1,87 @@
+//! Removing whole directory trees by directory handles, without ever following a link.
+
+use std::ffi::CStr;
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::Path;
+
+use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags};
+use rustix::io::Errno;
+
+/// Opens a directory for reading, itself and not what a link points to.
+pub(crate) fn open_dir(parent: impl AsFd, name: impl rustix::path::Arg) -> Result<OwnedFd, Errno> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    rustix::fs::openat(parent, name, flags, Mode::empty())
+}
+
+/// Removes a file, link or directory tree; one that is gone already is no error.
+///
+/// # Errors
+/// The first thing that could not be removed, e.g. a mount point (`EBUSY`).
+pub fn remove_tree(path: &Path) -> io::Result<()> {
+    remove_at(rustix::fs::CWD, path).map_err(io::Error::from)
+}
+
+/// As [`remove_tree`], below a directory handle.
+pub(crate) fn remove_at(parent: impl AsFd, name: impl rustix::path::Arg + Copy) -> Result<(), Errno> {
+    let parent = parent.as_fd();
+    match rustix::fs::unlinkat(parent, name, AtFlags::empty()) {
+        Ok(()) | Err(Errno::NOENT) => return Ok(()),
+        Err(Errno::ISDIR | Errno::PERM) => {}
+        Err(error) => return Err(error),
+    }
+    match open_dir(parent, name) {
+        Ok(dir) => empty(dir)?,
+        Err(Errno::NOENT) => return Ok(()),
+        Err(error) => return Err(error),
+    }
+    match rustix::fs::unlinkat(parent, name, AtFlags::REMOVEDIR) {
+        Err(Errno::NOENT) => Ok(()),
+        other => other,
+    }
+}
+
+/// Removes everything in a directory. Holds one handle for each level.
+pub(crate) fn empty(dir: OwnedFd) -> Result<(), Errno> {
+    let mut entries = Dir::new(dir)?;
+    while let Some(entry) = entries.read() {
+        let entry = entry?;
+        let name = entry.file_name();
+        if is_dot(name) {
+            continue;
+        }
+        let dir = entries.fd()?;
+        if entry.file_type() == FileType::Directory {
+            empty(open_dir(dir, name)?)?;
+            rustix::fs::unlinkat(dir, name, AtFlags::REMOVEDIR)?;
+        } else {
+            remove_at(dir, name)?;
+        }
+    }
+    Ok(())
+}
+
+pub(crate) fn is_dot(name: &CStr) -> bool {
+    matches!(name.to_bytes(), b"." | b"..")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::symlink;
+
+    #[test]
+    fn removes_trees_but_not_what_links_point_to() {
+        let place = tempfile::tempdir().unwrap();
+        let (canary, tree) = (place.path().join("canary"), place.path().join("tree"));
+        std::fs::create_dir_all(tree.join("a/b/c")).unwrap();
+        std::fs::create_dir(&canary).unwrap();
+        std::fs::write(canary.join("f"), "alive").unwrap();
+        symlink(&canary, tree.join("a/link")).unwrap();
+        std::fs::write(tree.join("a/b/f"), "x").unwrap();
+        remove_tree(&tree).unwrap();
+        assert!(!tree.exists());
+        assert_eq!(std::fs::read_to_string(canary.join("f")).unwrap(), "alive");
+        remove_tree(&tree).unwrap();
+    }
+}

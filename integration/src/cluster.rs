@@ -1,0 +1,330 @@
+//! A cluster of real processes: a master and an agent of the built binary, with an address, folders and cgroups of
+//! their own.
+
+use std::fs;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitStatus};
+
+use rustix::process::Signal;
+use serde_json::Value;
+
+use crate::client::{self, Request};
+use crate::images::target_dir;
+use crate::job::{Daemon, Ended, Job, bound};
+use crate::leftovers::{Inventory, Scope};
+use crate::place::Place;
+use crate::scheduler::Scheduler;
+use crate::{OrFail, eventually};
+
+/// Lines of each log that a failed test prints.
+const LOG_LINES: usize = 120;
+
+/// How a cluster is set up.
+#[derive(Clone, Debug, Default)]
+pub struct Options {
+    /// Further flags of the master.
+    pub master: Vec<String>,
+    /// Further flags of the agent.
+    pub agent: Vec<String>,
+    /// The agent's `--resources`, if not the usual ones.
+    pub resources: Option<String>,
+    /// The agent's work folder is a disk of its own of that many MB, which only the agent and its containers see.
+    pub disk_mb: Option<u32>,
+}
+
+impl Options {
+    /// With a flag of the agent.
+    #[must_use]
+    pub fn agent(mut self, flag: &str) -> Options {
+        self.agent.push(flag.to_owned());
+        self
+    }
+
+    /// With a flag of the master.
+    #[must_use]
+    pub fn master(mut self, flag: &str) -> Options {
+        self.master.push(flag.to_owned());
+        self
+    }
+}
+
+/// A master, an agent and whatever they start. All of it ends when this is dropped.
+#[derive(Debug)]
+pub struct Cluster {
+    options: Options,
+    master: Option<Daemon>,
+    agent: Option<Daemon>,
+    place: Place,
+}
+
+/// The program under test: `TEPUI_BIN`, or what cargo built beside the tests.
+pub fn binary() -> PathBuf {
+    if let Some(path) = std::env::var_os("TEPUI_BIN") {
+        return path.into();
+    }
+    let program = std::env::current_exe().or_fail("the tests' own program");
+    let found = program.ancestors().skip(1).map(|dir| dir.join("tepui")).find(|path| path.is_file());
+    found.or_fail(format!("tepui in {}; build it with: cargo build -p tepui", target_dir().display()))
+}
+
+impl Cluster {
+    /// A cluster with one agent, which is registered.
+    #[track_caller]
+    pub fn start() -> Cluster {
+        Cluster::with(Options::default())
+    }
+
+    /// A cluster that is set up otherwise.
+    #[track_caller]
+    pub fn with(options: Options) -> Cluster {
+        let mut cluster = Cluster { options, master: None, agent: None, place: Place::new() };
+        cluster.start_master();
+        cluster.start_agent();
+        cluster.agent_id();
+        cluster
+    }
+
+    /// Where the master listens.
+    pub fn master(&self) -> SocketAddr {
+        self.place.socket(0)
+    }
+
+    /// Where the agent listens.
+    pub fn agent(&self) -> SocketAddr {
+        self.place.socket(1)
+    }
+
+    /// A folder below the cluster's own.
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.place.dir().join(name)
+    }
+
+    /// The agent's work folder.
+    pub fn work_dir(&self) -> PathBuf {
+        self.path("agent")
+    }
+
+    /// The agent's runtime folder.
+    pub fn runtime_dir(&self) -> PathBuf {
+        self.path("run")
+    }
+
+    /// The cgroup below which its containers are.
+    pub fn cgroups_root(&self) -> &str {
+        self.place.name()
+    }
+
+    /// Starts the master and waits until it answers.
+    #[track_caller]
+    pub fn start_master(&mut self) {
+        let mut command = bound(binary());
+        command.args(["master", "--allocation_interval=50ms"]);
+        command.args(flags_of(self.master()));
+        command.arg(format!("--work_dir={}", self.path("master").display())).args(&self.options.master);
+        self.master = Some(Daemon::start("tepui master", &mut command, &self.path("master.log")));
+        self.wait_until_healthy(self.master(), true);
+    }
+
+    /// Starts the agent and waits until it answers. It may not be registered yet.
+    #[track_caller]
+    pub fn start_agent(&mut self) {
+        self.launch_agent();
+        self.wait_until_healthy(self.agent(), false);
+    }
+
+    /// Starts the agent and waits for nothing.
+    #[track_caller]
+    pub fn launch_agent(&mut self) {
+        fs::create_dir_all(self.work_dir()).or_fail("the agent's work folder");
+        let mut command = match self.options.disk_mb {
+            None => bound(binary()),
+            Some(megabytes) => on_small_disk(&self.work_dir(), megabytes),
+        };
+        command.arg("agent").args(flags_of(self.agent()));
+        command.arg(format!("--master={}", self.master()));
+        command.arg(format!("--work_dir={}", self.work_dir().display()));
+        command.arg(format!("--runtime_dir={}", self.runtime_dir().display()));
+        command.arg(format!("--cgroups_root={}", self.cgroups_root()));
+        let usual = "cpus:16;mem:8192;disk:10240;ports:[31000-32000]";
+        command.arg(format!("--resources={}", self.options.resources.as_deref().unwrap_or(usual)));
+        command.arg("--registration_backoff_factor=10ms").args(&self.options.agent);
+        self.agent = Some(Daemon::start("tepui agent", &mut command, &self.path("agent.log")));
+    }
+
+    #[track_caller]
+    fn wait_until_healthy(&mut self, at: SocketAddr, master: bool) {
+        let daemon = if master { &mut self.master } else { &mut self.agent };
+        let daemon = daemon.as_mut().or_fail("a daemon");
+        eventually(format!("http://{at}/health answers"), || {
+            assert!(daemon.runs(), "it ended at once; its log:\n{}", tail(&daemon.log()));
+            let reply = Request::new("GET", "/health").send(at).ok()?;
+            (reply.status == 200).then_some(())
+        });
+    }
+
+    /// The id of the agent once it is registered and active.
+    #[track_caller]
+    pub fn agent_id(&self) -> String {
+        eventually("the agent is registered", || {
+            let reply = Request::new("GET", "/slaves")
+                .send(self.master())
+                .ok()
+                .filter(|reply| reply.status == 200)?;
+            let agent =
+                reply.json()["slaves"].as_array()?.iter().find(|agent| agent["active"] == true)?.clone();
+            Some(agent["id"].as_str()?.to_owned())
+        })
+    }
+
+    /// The master's process, which must run.
+    pub fn master_process(&mut self) -> &mut Daemon {
+        self.master.as_mut().or_fail("a master that runs")
+    }
+
+    /// The agent's process, which must run.
+    pub fn agent_process(&mut self) -> &mut Daemon {
+        self.agent.as_mut().or_fail("an agent that runs")
+    }
+
+    /// SIGKILL to the agent alone: keepers and containers are not touched.
+    pub fn kill_agent(&mut self) {
+        self.agent = None;
+    }
+
+    /// SIGKILL to the master.
+    pub fn kill_master(&mut self) {
+        self.master = None;
+    }
+
+    /// Ends the agent with a signal and waits for it.
+    #[track_caller]
+    pub fn end_agent(&mut self, with: Signal) -> ExitStatus {
+        let mut agent = self.agent.take().or_fail("an agent that runs");
+        agent.signal(with);
+        agent.wait()
+    }
+
+    /// Starts a command of the binary, without any flags of ours.
+    #[track_caller]
+    pub fn tepui<S: AsRef<str>>(&self, arguments: &[S]) -> Job {
+        let mut command = bound(binary());
+        command.args(arguments.iter().map(AsRef::as_ref)).current_dir(self.place.dir());
+        Job::start(&mut command, self.place.dir())
+    }
+
+    /// Starts a command that asks this cluster's master: `ask(&["task", "list"])`.
+    #[track_caller]
+    pub fn ask<S: AsRef<str>>(&self, arguments: &[S]) -> Job {
+        let words = arguments.iter().map(|word| word.as_ref().to_owned());
+        let mut words: Vec<String> = words.collect();
+        let before_argv = words.iter().position(|word| word == "--").unwrap_or(words.len());
+        words.insert(before_argv, format!("--master={}", self.master()));
+        self.tepui(&words)
+    }
+
+    /// `tepui run` to its end.
+    #[track_caller]
+    pub fn run<S: AsRef<str>>(&self, arguments: &[S]) -> Ended {
+        let words = arguments.iter().map(AsRef::as_ref);
+        let words: Vec<&str> = ["run"].into_iter().chain(words).collect();
+        self.ask(&words).wait()
+    }
+
+    /// What a shell script prints in a container of an image; fails unless it succeeds.
+    #[track_caller]
+    pub fn inside(&self, image: &str, script: &str) -> String {
+        self.run(&[&format!("--image={image}"), "--quiet", "--", "sh", "-c", script]).expect(0).stdout
+    }
+
+    /// A scheduler with all capabilities, subscribed.
+    #[track_caller]
+    pub fn scheduler(&self) -> Scheduler {
+        Scheduler::subscribe(self.master(), crate::task::framework())
+    }
+
+    /// GET of the master's JSON.
+    #[track_caller]
+    pub fn state(&self, path: &str) -> Value {
+        client::get(self.master(), path).expect(200).json()
+    }
+
+    /// GET of the agent's JSON.
+    #[track_caller]
+    pub fn agent_state(&self, path: &str) -> Value {
+        client::get(self.agent(), path).expect(200).json()
+    }
+
+    /// The newest sandbox of a task.
+    #[track_caller]
+    pub fn sandbox(&self, framework: &str, task: &str) -> PathBuf {
+        let agent = self.agent_id();
+        let slaves = self.work_dir().join("slaves").join(agent);
+        slaves.join("frameworks").join(framework).join("executors").join(task).join("runs/latest")
+    }
+
+    /// What to look at for what is left behind.
+    pub fn scope(&self) -> Scope {
+        let known = [&self.master, &self.agent].into_iter().flatten().map(Daemon::pid).collect();
+        let work = self.work_dir();
+        Scope {
+            cgroups_root: self.cgroups_root().to_owned(),
+            dir: self.place.dir().to_owned(),
+            folders: vec![work.clone(), self.runtime_dir()],
+            // Sandboxes stay for a week, checkpoints as long as the sandbox.
+            stay: vec![work.join("slaves"), work.join("meta")],
+            known,
+            eyes: self.options.disk_mb.and(self.agent.as_ref()).map(Daemon::pid),
+        }
+    }
+
+    /// Everything there is now.
+    pub fn inventory(&self) -> Inventory {
+        self.scope().look()
+    }
+
+    /// Waits until nothing is there that was not there before.
+    #[track_caller]
+    pub fn assert_nothing_beyond(&self, before: &Inventory) {
+        self.scope().assert_nothing_beyond(before);
+    }
+
+    fn print_logs(&self) {
+        let mut logs = vec![self.path("master.log"), self.path("agent.log")];
+        let containers = fs::read_dir(self.runtime_dir().join("containers")).into_iter().flatten().flatten();
+        logs.extend(containers.map(|entry| entry.path().join("keeper.log")));
+        for log in logs {
+            let text = fs::read_to_string(&log).unwrap_or_default();
+            eprintln!("----- {}\n{}", log.display(), tail(&text));
+        }
+    }
+}
+
+fn flags_of(address: SocketAddr) -> [String; 2] {
+    [format!("--ip={}", address.ip()), format!("--port={}", address.port())]
+}
+
+/// The program under test in a mount namespace of its own, with a tmpfs at `dir`.
+fn on_small_disk(dir: &Path, megabytes: u32) -> Command {
+    let script = "mount -t tmpfs -o \"size=$1m\" tmpfs \"$2\" && shift 2 && exec \"$@\"";
+    let mut command = bound("unshare");
+    command.args(["--mount", "--propagation", "private", "sh", "-c", script, "sh", &megabytes.to_string()]);
+    command.arg(dir).arg(binary());
+    command
+}
+
+fn tail(text: &str) -> String {
+    let lines: Vec<&str> = text.lines().collect();
+    lines[lines.len().saturating_sub(LOG_LINES)..].join("\n")
+}
+
+impl Drop for Cluster {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.print_logs();
+        }
+        self.agent = None;
+        self.master = None;
+        self.scope().clear();
+    }
+}

@@ -1,0 +1,156 @@
+//! The HTTP API: finds the route of a request, checks what all routes have in common, and answers.
+
+mod body;
+mod calls;
+mod index;
+pub mod json;
+mod legacy;
+mod messages;
+mod operator;
+mod query;
+mod routes;
+mod scheduler;
+mod stream;
+
+use std::sync::Arc;
+
+use coordination::LeaderAddress;
+use http::header::{ALLOW, CONTENT_TYPE, HeaderValue, LOCATION};
+use http::{Method, Request, Response, StatusCode, Uri};
+use hyper::body::Incoming;
+use tokio::sync::{Semaphore, watch};
+
+pub use body::Body;
+#[cfg(test)]
+pub use body::MAX_BODY;
+
+use crate::about::About;
+use crate::service::{Handle, Lifeline, Stopped};
+use crate::view::View;
+use routes::Route;
+
+/// Views that are turned into answers at once: each may take a large buffer.
+const ENCODERS: usize = 4;
+
+/// The HTTP side of a master.
+#[derive(Debug)]
+pub struct Api {
+    about: Arc<About>,
+    handle: Handle,
+    leader: watch::Receiver<Option<LeaderAddress>>,
+    leading: watch::Receiver<bool>,
+    encoders: Semaphore,
+    large_bodies: Semaphore,
+}
+
+/// An answer that ends the handling of a request. Boxed, because answers are large and errors rare.
+type Refusal = Box<Response<Body>>;
+
+impl Api {
+    /// The API of the master that `handle` leads into.
+    pub fn new(
+        about: Arc<About>,
+        handle: Handle,
+        leader: watch::Receiver<Option<LeaderAddress>>,
+        leading: watch::Receiver<bool>,
+    ) -> Api {
+        let (encoders, large_bodies) = (Semaphore::new(ENCODERS), Semaphore::new(body::LARGE_BODIES));
+        Api { about, handle, leader, leading, encoders, large_bodies }
+    }
+
+    /// Answers a request.
+    pub async fn handle(&self, request: Request<Incoming>, lifeline: Lifeline) -> Response<Body> {
+        let (peer, method, uri) = (lifeline.peer(), request.method().clone(), request.uri().clone());
+        let answer = match routes::find(request.uri().path()) {
+            Ok(Route::Scheduler) => scheduler::handle(self, request, lifeline).await,
+            Ok(Route::Operator) => operator::handle(self, request).await,
+            Ok(Route::Teardown) => legacy::teardown(self, request).await,
+            Ok(Route::Page(page)) => legacy::page(self, page, request.uri()).await,
+            Ok(Route::Health) => Ok(empty(StatusCode::OK)),
+            Ok(Route::Redirect) => Ok(self.redirect("")),
+            Err(refused) => Err(refused.answer()),
+        };
+        let answer = answer.unwrap_or_else(|refusal| *refusal);
+        tracing::debug!(%peer, %method, %uri, status = answer.status().as_u16(), "answered");
+        answer
+    }
+
+    /// Goes on only on a leading master that has read its registry; others send the client to the leader.
+    fn need_leader(&self, uri: &Uri) -> Result<(), Refusal> {
+        if *self.leading.borrow() {
+            return Ok(());
+        }
+        Err(Box::new(self.redirect(uri.path_and_query().map_or("", |path| path.as_str()))))
+    }
+
+    /// Mesos: 307 with a location that keeps the client's protocol; 503 without a leader.
+    fn redirect(&self, to: &str) -> Response<Body> {
+        let leader = self.leader.borrow().clone();
+        let Some(leader) = leader else {
+            return text(StatusCode::SERVICE_UNAVAILABLE, "No leader elected");
+        };
+        if leader == self.about.address && !to.is_empty() {
+            return text(StatusCode::SERVICE_UNAVAILABLE, "This master leads and has not yet recovered");
+        }
+        let Ok(location) = HeaderValue::try_from(format!("//{leader}{to}")) else {
+            return text(StatusCode::INTERNAL_SERVER_ERROR, "The leader's address makes no URL");
+        };
+        let mut response = empty(StatusCode::TEMPORARY_REDIRECT);
+        response.headers_mut().insert(LOCATION, location);
+        response
+    }
+
+    /// Makes an answer of the tables as they are now, on a thread of its own.
+    async fn read_view<F>(&self, work: F) -> Result<Response<Body>, Refusal>
+    where
+        F: FnOnce(&About, &View) -> Response<Body> + Send + 'static,
+    {
+        // First the turn, then the view: those who wait hold no memory.
+        let _turn = self.encoders.acquire().await.map_err(|_| stopped(Stopped))?;
+        let view = self.handle.view().await.map_err(stopped)?;
+        let about = self.about.clone();
+        tokio::task::spawn_blocking(move || work(&about, &view))
+            .await
+            .map_err(|_| refuse(StatusCode::INTERNAL_SERVER_ERROR, "The answer could not be made"))
+    }
+}
+
+fn need_post(method: &Method) -> Result<(), Refusal> {
+    if method == Method::POST {
+        return Ok(());
+    }
+    let mut response = text(StatusCode::METHOD_NOT_ALLOWED, &format!("Expecting POST, received '{method}'"));
+    response.headers_mut().insert(ALLOW, HeaderValue::from_static("POST"));
+    Err(Box::new(response))
+}
+
+fn empty(status: StatusCode) -> Response<Body> {
+    let mut response = Response::new(Body::empty());
+    *response.status_mut() = status;
+    response
+}
+
+fn text(status: StatusCode, message: &str) -> Response<Body> {
+    with_type(status, "text/plain; charset=utf-8", message.to_owned().into())
+}
+
+fn with_type(status: StatusCode, content_type: &'static str, bytes: bytes::Bytes) -> Response<Body> {
+    let mut response = Response::new(Body::from(bytes));
+    *response.status_mut() = status;
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
+    response
+}
+
+fn refuse(status: StatusCode, message: &str) -> Refusal {
+    Box::new(text(status, message))
+}
+
+fn stopped(_: Stopped) -> Refusal {
+    refuse(StatusCode::SERVICE_UNAVAILABLE, "This master is ending")
+}
+
+/// What the state refuses.
+fn refused(refused: &crate::logic::Refused) -> Refusal {
+    let status = StatusCode::from_u16(refused.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    refuse(status, &refused.text())
+}

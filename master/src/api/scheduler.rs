@@ -1,0 +1,80 @@
+//! `POST /api/v1/scheduler`: the calls of schedulers.
+
+use http::header::{CONTENT_TYPE, HeaderName, HeaderValue};
+use http::{HeaderMap, Request, Response, StatusCode};
+use hyper::body::Incoming;
+use wire::media;
+use wire::v1::scheduler::Call;
+
+use super::calls::{self, Meaning, Subscription};
+use super::stream::EventStream;
+use super::{Api, Body, Refusal, body, empty, need_post, refuse, refused, stopped};
+use crate::logic::Event;
+use crate::service::{Lifeline, uuid};
+
+/// Names the subscription that a call belongs to.
+const STREAM_ID: HeaderName = HeaderName::from_static("mesos-stream-id");
+
+/// Answers a call. The checks stand in Mesos' order: the first that fails decides the code.
+pub async fn handle(
+    api: &Api,
+    request: Request<Incoming>,
+    lifeline: Lifeline,
+) -> Result<Response<Body>, Refusal> {
+    api.need_leader(request.uri())?;
+    need_post(request.method())?;
+    let headers = request.headers().clone();
+    let call = read::<Call>(api, request).await?;
+    match calls::meaning(call).map_err(|why| refuse(StatusCode::BAD_REQUEST, &why))? {
+        Meaning::Subscribe(subscription) => subscribe(api, &headers, lifeline, *subscription).await,
+        Meaning::Act { framework, action } => {
+            let stream_token = stream_id(&headers);
+            let answer =
+                api.handle.call(|call| Event::Scheduler { call, framework, stream_token, action }).await;
+            answer.map_err(stopped)?.map_err(|why| refused(&why))?;
+            Ok(empty(StatusCode::ACCEPTED))
+        }
+        Meaning::Missing(what) => Err(refuse(StatusCode::NOT_IMPLEMENTED, what)),
+    }
+}
+
+/// Reads a v1 body: Content-Type there (400) and known (415), then the body well-formed (400).
+pub async fn read<T: wire::Json>(api: &Api, request: Request<Incoming>) -> Result<T, Refusal> {
+    let media =
+        media::content_type(request.headers()).map_err(|why| refuse(why.status(), &why.to_string()))?;
+    let bytes = body::read(&api.large_bodies, request).await?;
+    media::decode_body(media, &bytes).map_err(|why| refuse(StatusCode::BAD_REQUEST, &why.to_string()))
+}
+
+fn stream_id(headers: &HeaderMap) -> Option<String> {
+    headers.get(STREAM_ID).map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned())
+}
+
+async fn subscribe(
+    api: &Api,
+    headers: &HeaderMap,
+    lifeline: Lifeline,
+    subscription: Subscription,
+) -> Result<Response<Body>, Refusal> {
+    // Mesos looks at Accept for SUBSCRIBE only, before the stream id.
+    let media = media::accept(headers).map_err(|why| refuse(why.status(), &why.to_string()))?;
+    if headers.contains_key(STREAM_ID) {
+        let message = "Subscribe calls should not include the 'Mesos-Stream-Id' header";
+        return Err(refuse(StatusCode::BAD_REQUEST, message));
+    }
+    let token = uuid().map_err(|why| refuse(StatusCode::INTERNAL_SERVER_ERROR, &why.to_string()))?;
+    let header = HeaderValue::try_from(&token).expect("a UUID is a header value");
+    let Subscription { info, suppressed_roles } = subscription;
+    let stream_token = token.into();
+    let events = api
+        .handle
+        .stream(lifeline, |stream| Event::Subscribe { stream, stream_token, info, suppressed_roles })
+        .await
+        .map_err(stopped)?;
+    let stream = EventStream::new(events, media, api.about.clone());
+    let mut response = Response::new(Body::Events(Box::new(stream)));
+    // Not recordio, though the body is: so Mesos says.
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(media.content_type()));
+    response.headers_mut().insert(STREAM_ID, header);
+    Ok(response)
+}

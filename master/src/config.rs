@@ -1,0 +1,315 @@
+//! What a master is told at its start, read from flags and checked.
+
+use std::net::IpAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use model::flags::{BadFlag, Values, bad};
+
+use crate::service::{LINK_LIMITS, Limits, Patience, STREAM_LIMITS};
+
+/// Where the registry is kept.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Registry {
+    /// In `registry.redb` of this directory.
+    File(PathBuf),
+    /// Nowhere: a restarted master knows no agents.
+    InMemory,
+}
+
+/// Everything a master is told at its start.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Address to listen on.
+    pub ip: IpAddr,
+    /// Port to listen on; 0 takes any free one.
+    pub port: u16,
+    /// Address to tell others, if not the one listened on.
+    pub advertise_ip: Option<IpAddr>,
+    /// Port to tell others, if not the one listened on.
+    pub advertise_port: Option<u16>,
+    /// Name to tell others.
+    pub hostname: Option<String>,
+    /// Find a name when none is given.
+    pub hostname_lookup: bool,
+    /// Where the registry is kept.
+    pub registry: Registry,
+    /// Longest time to load the registry. Mesos: 60 s.
+    pub registry_fetch_timeout: Duration,
+    /// Longest time for one registry write. Mesos: 20 s.
+    pub registry_store_timeout: Duration,
+    /// Name of the cluster.
+    pub cluster: Option<String>,
+    /// Between two pings of an agent. Mesos: 15 s.
+    pub agent_ping_timeout: Duration,
+    /// Pings missed before an agent is unreachable. Mesos: 5.
+    pub max_agent_ping_timeouts: u32,
+    /// How long a disconnected or recovered agent may stay away. Mesos: 10 min.
+    pub agent_reregister_timeout: Duration,
+    /// Between two rounds of the allocator. Mesos: 1 s.
+    pub allocation_interval: Duration,
+    /// Between two heartbeats of a scheduler's stream. Mesos: 15 s, no flag.
+    pub heartbeat_interval: Duration,
+    /// Offers are rescinded after this long, if set.
+    pub offer_timeout: Option<Duration>,
+    /// Completed frameworks kept. Mesos: 50.
+    pub max_completed_frameworks: usize,
+    /// Completed tasks kept per framework. Mesos: 1000.
+    pub max_completed_tasks: usize,
+    /// Unreachable tasks kept per framework. Mesos: 1000.
+    pub max_unreachable_tasks: usize,
+    /// Frameworks with user root are accepted. Mesos: true.
+    pub root_submissions: bool,
+    /// What may wait for a scheduler that doesn't read.
+    pub(crate) stream_limits: Limits,
+    /// What may wait for an agent that doesn't read.
+    pub(crate) link_limits: Limits,
+    /// How long connections are waited for.
+    pub(crate) patience: Patience,
+    /// All flags with a value, as `/flags` and `/state` show them.
+    pub flags: Vec<(String, String)>,
+}
+
+impl Config {
+    /// Reads and checks the flags of [`crate::flags::FLAGS`].
+    ///
+    /// # Errors
+    /// Names the flag that can't be used and what would be right.
+    pub fn from_flags(values: &Values) -> Result<Config, BadFlag> {
+        refuse_unsupported(values)?;
+        Ok(Config {
+            ip: address(values)?,
+            port: number(values, "port", 5050)?,
+            advertise_ip: values.text("advertise_ip").map(|text| ip("advertise_ip", text)).transpose()?,
+            advertise_port: values.number("advertise_port")?,
+            hostname: hostname(values)?,
+            hostname_lookup: values.bool("hostname_lookup")?,
+            registry: registry(values)?,
+            registry_fetch_timeout: duration(values, "registry_fetch_timeout", 60)?,
+            registry_store_timeout: duration(values, "registry_store_timeout", 20)?,
+            cluster: values.text("cluster").map(str::to_owned),
+            agent_ping_timeout: between(values, "agent_ping_timeout", 15, 1, 15 * 60)?,
+            max_agent_ping_timeouts: at_least_one(values, "max_agent_ping_timeouts", 5)?,
+            agent_reregister_timeout: between(values, "agent_reregister_timeout", 600, 600, u64::MAX)?,
+            allocation_interval: allocation_interval(values)?,
+            heartbeat_interval: Duration::from_secs(15),
+            offer_timeout: values.duration("offer_timeout")?,
+            max_completed_frameworks: number(values, "max_completed_frameworks", 50)?,
+            max_completed_tasks: number(values, "max_completed_tasks_per_framework", 1000)?,
+            max_unreachable_tasks: number(values, "max_unreachable_tasks_per_framework", 1000)?,
+            root_submissions: values.bool("root_submissions")?,
+            stream_limits: STREAM_LIMITS,
+            link_limits: LINK_LIMITS,
+            patience: Patience::default(),
+            flags: values.iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect(),
+        })
+    }
+}
+
+/// What protects a cluster elsewhere must not be dropped in silence.
+fn refuse_unsupported(values: &Values) -> Result<(), BadFlag> {
+    const SWITCHES: [&str; 7] = [
+        "authenticate_frameworks",
+        "authenticate_agents",
+        "authenticate_http_readwrite",
+        "authenticate_http_readonly",
+        "authenticate_http_frameworks",
+        "registry_strict",
+        "require_agent_domain",
+    ];
+    const SETTINGS: [&str; 11] = [
+        "credentials",
+        "acls",
+        "firewall_rules",
+        "rate_limits",
+        "whitelist",
+        "roles",
+        "modules",
+        "modules_dir",
+        "hooks",
+        "master_contender",
+        "master_detector",
+    ];
+    for name in SWITCHES {
+        if values.bool(name)? {
+            return Err(bad(name, "true", "this protection is not supported yet; leave the flag out"));
+        }
+    }
+    for name in SETTINGS {
+        if let Some(value) = values.text(name) {
+            return Err(bad(name, value, "not supported yet; leave the flag out"));
+        }
+    }
+    if let Some(zk) = values.text("zk").filter(|zk| !zk.is_empty()) {
+        let why =
+            "election through ZooKeeper is not supported yet; leave the flag out to run a single master";
+        return Err(bad("zk", &without_password(zk), why));
+    }
+    Ok(())
+}
+
+/// A ZooKeeper URL may hold `user:password@`.
+fn without_password(zk: &str) -> String {
+    match (zk.strip_prefix("zk://"), zk.rsplit_once('@')) {
+        (Some(_), Some((_, hosts))) => format!("zk://…@{hosts}"),
+        _ => zk.to_owned(),
+    }
+}
+
+fn ip(name: &str, text: &str) -> Result<IpAddr, BadFlag> {
+    text.parse().map_err(|_| bad(name, text, "expected an IP address such as 127.0.0.1"))
+}
+
+fn address(values: &Values) -> Result<IpAddr, BadFlag> {
+    let text = values.text("ip").unwrap_or("127.0.0.1");
+    let ip = ip("ip", text)?;
+    if !ip.is_loopback() && !values.bool("insecure")? {
+        return Err(bad(
+            "ip",
+            text,
+            "whoever reaches this address could run programs on every agent, because authentication is not supported \
+             yet; listen on 127.0.0.1, or give --insecure as well if only trusted hosts reach it",
+        ));
+    }
+    Ok(ip)
+}
+
+fn hostname(values: &Values) -> Result<Option<String>, BadFlag> {
+    let Some(name) = values.text("hostname") else { return Ok(None) };
+    let fits = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '.' | '_' | ':');
+    if name.is_empty() || name.len() > 253 || !name.chars().all(fits) {
+        return Err(bad("hostname", name, "expected a host name such as m1.example.com"));
+    }
+    Ok(Some(name.to_owned()))
+}
+
+fn registry(values: &Values) -> Result<Registry, BadFlag> {
+    match values.text("registry").unwrap_or("file") {
+        "in_memory" => Ok(Registry::InMemory),
+        "file" | "replicated_log" => {
+            match values.path("work_dir").filter(|dir| !dir.as_os_str().is_empty()) {
+                Some(dir) => Ok(Registry::File(dir)),
+                None => Err(bad(
+                    "work_dir",
+                    "",
+                    "a directory for the registry must be given, or --registry=in_memory",
+                )),
+            }
+        }
+        other => Err(bad("registry", other, "expected file, in_memory or replicated_log")),
+    }
+}
+
+fn number<T: std::str::FromStr>(values: &Values, name: &str, default: T) -> Result<T, BadFlag> {
+    Ok(values.number(name)?.unwrap_or(default))
+}
+
+fn duration(values: &Values, name: &str, default_secs: u64) -> Result<Duration, BadFlag> {
+    Ok(values.duration(name)?.unwrap_or(Duration::from_secs(default_secs)))
+}
+
+fn between(values: &Values, name: &str, default: u64, least: u64, most: u64) -> Result<Duration, BadFlag> {
+    let value = duration(values, name, default)?;
+    if value < Duration::from_secs(least) || value > Duration::from_secs(most) {
+        let most = if most == u64::MAX { String::new() } else { format!(" and at most {most}secs") };
+        return Err(bad(
+            name,
+            values.text(name).unwrap_or_default(),
+            &format!("expected at least {least}secs{most}"),
+        ));
+    }
+    Ok(value)
+}
+
+/// Zero would make the allocator run without a pause.
+fn allocation_interval(values: &Values) -> Result<Duration, BadFlag> {
+    let value = duration(values, "allocation_interval", 1)?;
+    if value < Duration::from_millis(10) {
+        let text = values.text("allocation_interval").unwrap_or_default();
+        return Err(bad("allocation_interval", text, "expected at least 10ms"));
+    }
+    Ok(value)
+}
+
+fn at_least_one(values: &Values, name: &str, default: u32) -> Result<u32, BadFlag> {
+    let value = number(values, name, default)?;
+    if value == 0 {
+        return Err(bad(name, "0", "expected at least 1"));
+    }
+    Ok(value)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::flags::{FLAGS, IGNORED};
+
+    fn with(pairs: &[(&str, &str)]) -> Result<Config, BadFlag> {
+        let mut values = Values::defaults(FLAGS);
+        values.set("work_dir", "/var/lib/tepui");
+        for (name, value) in pairs {
+            values.set(name, *value);
+        }
+        Config::from_flags(&values)
+    }
+
+    #[test]
+    fn defaults_are_those_of_mesos() {
+        let config = with(&[]).unwrap();
+        assert_eq!(config.ip.to_string(), "127.0.0.1");
+        assert_eq!(config.port, 5050);
+        assert_eq!(config.registry, Registry::File("/var/lib/tepui".into()));
+        assert_eq!(config.agent_ping_timeout, Duration::from_secs(15));
+        assert_eq!(config.max_agent_ping_timeouts, 5);
+        assert_eq!(config.agent_reregister_timeout, Duration::from_secs(600));
+        assert_eq!(config.max_completed_tasks, 1000);
+        assert!(config.root_submissions && config.hostname_lookup);
+        assert_eq!(with(&[("registry", "replicated_log")]).unwrap().registry, config.registry);
+    }
+
+    #[test]
+    fn an_open_address_without_authentication_is_refused() {
+        for ip in ["0.0.0.0", "10.0.0.1", "::"] {
+            let message = with(&[("ip", ip)]).unwrap_err().to_string();
+            assert!(
+                message.contains("--insecure") && message.starts_with(&format!("--ip={ip}")),
+                "{message}"
+            );
+            assert!(with(&[("ip", ip), ("insecure", "true")]).is_ok());
+        }
+        assert!(with(&[("ip", "127.0.0.2")]).is_ok() && with(&[("ip", "::1")]).is_ok());
+    }
+
+    #[test]
+    fn unusable_values_name_the_flag() {
+        for (name, value) in [
+            ("ip", "localhost"),
+            ("port", "70000"),
+            ("advertise_ip", "m1"),
+            ("registry", "etcd"),
+            ("agent_ping_timeout", "500ms"),
+            ("agent_ping_timeout", "16mins"),
+            ("max_agent_ping_timeouts", "0"),
+            ("agent_reregister_timeout", "9mins"),
+            ("allocation_interval", "0secs"),
+            ("hostname", "a b"),
+            ("zk", "zk://localhost:2181/mesos"),
+            ("authenticate_agents", "true"),
+            ("acls", "{}"),
+        ] {
+            assert_eq!(with(&[(name, value)]).unwrap_err().flag, name, "{name}={value}");
+        }
+        let message = with(&[("zk", "zk://me:secret@h:2181/mesos")]).unwrap_err().to_string();
+        assert!(!message.contains("secret") && message.contains("h:2181"), "{message}");
+    }
+
+    #[test]
+    fn no_name_stands_twice() {
+        let names = FLAGS.iter().flat_map(|f| std::iter::once(f.name).chain(f.aliases.iter().copied()));
+        let mut all: Vec<&str> = names.chain(IGNORED.iter().copied()).collect();
+        all.sort_unstable();
+        let count = all.len();
+        all.dedup();
+        assert_eq!(all.len(), count);
+    }
+}

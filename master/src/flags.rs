@@ -1,0 +1,163 @@
+//! The master's flags: one table with Apache Mesos' names, and the names of Mesos' flags that do nothing here.
+
+use model::flags::{Flag, Form};
+
+/// Flags of `tepui master`.
+pub const FLAGS: &[Flag] = &[
+    Flag::new(
+        "ip",
+        Form::Text,
+        Some("127.0.0.1"),
+        "Address to listen on. Others than the loopback need --insecure.",
+    ),
+    Flag::new("port", Form::Number, Some("5050"), "Port to listen on; 0 takes any free one."),
+    Flag::new("advertise_ip", Form::Text, None, "Address that agents and schedulers are told, if not --ip."),
+    Flag::new(
+        "advertise_port",
+        Form::Number,
+        None,
+        "Port that agents and schedulers are told, if not --port.",
+    ),
+    Flag::new("hostname", Form::Text, None, "Name that agents and schedulers are told."),
+    Flag::new(
+        "hostname_lookup",
+        Form::Bool,
+        Some("true"),
+        "Without --hostname: tell this machine's name if it resolves to the address, else the address.",
+    ),
+    Flag::new(
+        "insecure",
+        Form::Bool,
+        Some("false"),
+        "Listen beyond the loopback without authentication: whoever reaches the port can run programs on every agent.",
+    ),
+    Flag::new("work_dir", Form::Path, None, "Directory of the registry; needed unless --registry=in_memory."),
+    Flag::new(
+        "registry",
+        Form::Text,
+        Some("file"),
+        "Where agents are remembered: file (in --work_dir), in_memory, or replicated_log, which means file.",
+    ),
+    Flag::new("registry_fetch_timeout", Form::Duration, Some("1mins"), "Longest time to load the registry."),
+    Flag::new(
+        "registry_store_timeout",
+        Form::Duration,
+        Some("20secs"),
+        "Longest time for one registry write.",
+    ),
+    Flag::new("zk", Form::Text, None, "ZooKeeper ensemble for several masters. Refused: not supported yet."),
+    Flag::new("cluster", Form::Text, None, "Name of the cluster, for humans."),
+    Flag::new("agent_ping_timeout", Form::Duration, Some("15secs"), "Wait for a pong; 1secs to 15mins.")
+        .aliases(&["slave_ping_timeout"]),
+    Flag::new(
+        "max_agent_ping_timeouts",
+        Form::Number,
+        Some("5"),
+        "Pongs missed until an agent is unreachable.",
+    )
+    .aliases(&["max_slave_ping_timeouts"]),
+    Flag::new(
+        "agent_reregister_timeout",
+        Form::Duration,
+        Some("10mins"),
+        "How long an agent may stay away after a failover or a lost link; at least 10mins.",
+    )
+    .aliases(&["slave_reregister_timeout"]),
+    Flag::new(
+        "allocation_interval",
+        Form::Duration,
+        Some("1secs"),
+        "Time between two rounds of the allocator.",
+    ),
+    Flag::new("offer_timeout", Form::Duration, None, "Rescind offers older than this; never when absent."),
+    Flag::new("max_completed_frameworks", Form::Number, Some("50"), "Ended frameworks kept in memory."),
+    Flag::new(
+        "max_completed_tasks_per_framework",
+        Form::Number,
+        Some("1000"),
+        "Ended tasks kept in memory per framework.",
+    ),
+    Flag::new(
+        "max_unreachable_tasks_per_framework",
+        Form::Number,
+        Some("1000"),
+        "Unreachable tasks kept in memory per framework.",
+    ),
+    Flag::new("root_submissions", Form::Bool, Some("true"), "Let frameworks run as user root."),
+    // What protects a cluster and does not exist here yet is refused, not dropped in silence.
+    Flag::new("authenticate_frameworks", Form::Bool, Some("false"), "Refused when true: not supported yet.")
+        .aliases(&["authenticate"]),
+    Flag::new("authenticate_agents", Form::Bool, Some("false"), "Refused when true: not supported yet.")
+        .aliases(&["authenticate_slaves"]),
+    Flag::new(
+        "authenticate_http_readwrite",
+        Form::Bool,
+        Some("false"),
+        "Refused when true: not supported yet.",
+    )
+    .aliases(&["authenticate_http"]),
+    Flag::new(
+        "authenticate_http_readonly",
+        Form::Bool,
+        Some("false"),
+        "Refused when true: not supported yet.",
+    ),
+    Flag::new(
+        "authenticate_http_frameworks",
+        Form::Bool,
+        Some("false"),
+        "Refused when true: not supported yet.",
+    ),
+    Flag::new("registry_strict", Form::Bool, Some("false"), "Refused when true, as in Mesos."),
+    Flag::new("require_agent_domain", Form::Bool, Some("false"), "Refused when true: not supported yet."),
+    Flag::new("credentials", Form::Text, None, "Refused: authentication is not supported yet."),
+    Flag::new("acls", Form::Text, None, "Refused: authorization is not supported yet."),
+    Flag::new("firewall_rules", Form::Text, None, "Refused: not supported yet."),
+    Flag::new("rate_limits", Form::Text, None, "Refused: not supported yet."),
+    Flag::new("whitelist", Form::Text, None, "Refused: not supported yet."),
+    Flag::new("roles", Form::Text, None, "Refused: a list of allowed roles is not supported yet."),
+    Flag::new("modules", Form::Text, None, "Refused: modules can't be loaded."),
+    Flag::new("modules_dir", Form::Text, None, "Refused: modules can't be loaded."),
+    Flag::new("hooks", Form::Text, None, "Refused: modules can't be loaded."),
+    Flag::new("master_contender", Form::Text, None, "Refused: modules can't be loaded."),
+    Flag::new("master_detector", Form::Text, None, "Refused: modules can't be loaded."),
+];
+
+/// Flags of Mesos' master that are accepted with a warning and do nothing here.
+pub const IGNORED: &[&str] = &[
+    "agent_removal_rate_limit",
+    "slave_removal_rate_limit",
+    "allocator",
+    "allocator_agent_recovery_factor",
+    "allocator_recovery_timeout",
+    "authentication_v0_timeout",
+    "authenticators",
+    "authorizers",
+    "domain",
+    "fair_sharing_excluded_resource_names",
+    "filter_gpu_resources",
+    "framework_sorter",
+    "http_authenticators",
+    "http_framework_authenticators",
+    "ip_discovery_command",
+    "log_auto_initialize",
+    "max_executors_per_agent",
+    "max_executors_per_slave",
+    "max_operator_event_stream_subscribers",
+    "memory_profiling",
+    "min_allocatable_resources",
+    "offer_constraints_re2_max_mem",
+    "offer_constraints_re2_max_program_size",
+    "publish_per_framework_metrics",
+    "quorum",
+    "recovery_agent_removal_limit",
+    "recovery_slave_removal_limit",
+    "registry_gc_interval",
+    "registry_max_agent_age",
+    "registry_max_agent_count",
+    "role_sorter",
+    "user_sorter",
+    "webui_dir",
+    "weights",
+    "zk_session_timeout",
+];

@@ -1,0 +1,325 @@
+//! Agents come: registration, re-registration, and what the registry has to write before either counts.
+
+use model::{AgentId, Resources, Timestamp};
+use wire::link;
+use wire::link::from_master::Body;
+use wire::v1;
+
+use super::effect::Effect;
+use super::event::{AgentHello, LinkId, Ticket};
+use super::registry::Change;
+use super::state::{Agent, AgentFacts, State};
+use super::waits::{After, Report};
+use super::{departures, pings, readmission};
+
+/// Cause of a removal, as tasks' statuses say it.
+const REPLACED: &str = "a new agent registered at the same address";
+
+/// An agent without an id asks for one.
+pub(super) fn register(state: &mut State, now: Timestamp, link: LinkId, hello: AgentHello, out: &mut Vec<Effect>) {
+    if let Err(why) = check(&hello) {
+        return refuse(link, why, out);
+    }
+    if let Some(ticket) = state.inner.admitting.get(&hello.address).copied() {
+        return join_registration(state, ticket, link, hello, out);
+    }
+    let Some(known) = state.inner.addresses.get(&hello.address).cloned() else {
+        return admit(state, link, hello, out);
+    };
+    let same = state.agents.get(&known).is_some_and(|agent| agent.incarnation == hello.incarnation);
+    if state.inner.transitions.contains_key(&known) {
+        refuse(link, format!("agent '{known}' at this address is being changed; try again"), out);
+    } else if same {
+        // The answer to its first try was lost on the way.
+        let report = Report { hello, tasks: Vec::new(), frameworks: Vec::new() };
+        readmission::rejoin(state, now, &known, link, report, out);
+    } else {
+        // Mesos: the agent that was at this address is removed, then the new one is admitted.
+        let address = hello.address.clone();
+        let then = Some(Box::new((link, hello)));
+        let change = Change::Remove(known.clone());
+        let ticket = state.persist(&known.clone(), change, After::Remove { agent: known, cause: REPLACED, then }, out);
+        state.inner.admitting.insert(address, ticket);
+        state.inner.joining.insert(link, ticket);
+    }
+}
+
+/// An agent that has an id comes back.
+pub(super) fn reregister(
+    state: &mut State,
+    now: Timestamp,
+    link: LinkId,
+    agent: AgentId,
+    report: Report,
+    out: &mut Vec<Effect>,
+) {
+    if let Err(why) = agent.check().map_err(|bad| bad.to_string()).and_then(|()| check(&report.hello)) {
+        return refuse(link, why, out);
+    }
+    if state.gone.contains_key(&agent) {
+        return shut_down(link, format!("Agent '{agent}' was marked gone and can't come back"), out);
+    }
+    if let Some(ticket) = state.inner.transitions.get(&agent).copied() {
+        return join_reregistration(state, ticket, link, report, out);
+    }
+    let info = registered_info(&report.hello, &agent);
+    let written = match state.agents.get(&agent) {
+        Some(known) if moved(known, &report.hello) => {
+            let message = format!("Agent '{agent}' may not change its IP address or hostname");
+            return shut_down(link, message, out);
+        }
+        Some(known) => known.facts.info == info,
+        None => state.recovered.get(&agent).is_some_and(|recovered| **recovered == info),
+    };
+    if written {
+        readmission::readmit(state, now, &agent, Some(link), report, out);
+    } else {
+        let after = After::Reregister { agent: agent.clone(), link: Some(link), report: report.into() };
+        let ticket = state.persist(&agent, Change::Admit(agent.clone(), info.into()), after, out);
+        state.inner.joining.insert(link, ticket);
+    }
+}
+
+fn admit(state: &mut State, link: LinkId, hello: AgentHello, out: &mut Vec<Effect>) {
+    let agent = state.next_agent_id();
+    let change = Change::Admit(agent.clone(), registered_info(&hello, &agent).into());
+    let address = hello.address.clone();
+    let after = After::Register { agent: agent.clone(), link: Some(link), hello: hello.into() };
+    let ticket = state.persist(&agent, change, after, out);
+    state.inner.admitting.insert(address, ticket);
+    state.inner.joining.insert(link, ticket);
+}
+
+/// A registration from an address of which one is being written.
+fn join_registration(state: &mut State, ticket: Ticket, link: LinkId, hello: AgentHello, out: &mut Vec<Effect>) {
+    let before = match state.inner.waiting.get_mut(&ticket) {
+        Some(After::Register { link: waits, hello: first, .. }) if first.incarnation == hello.incarnation => {
+            waits.replace(link)
+        }
+        Some(After::Remove { then, .. }) => {
+            then.replace(Box::new((link, hello))).map(|replaced| replaced.0)
+        }
+        _ => return refuse(link, "another agent at this address is being registered; try again".to_owned(), out),
+    };
+    take_over(state, ticket, before, link, out);
+}
+
+/// A re-registration of an agent of which a change is being written.
+fn join_reregistration(state: &mut State, ticket: Ticket, link: LinkId, new: Report, out: &mut Vec<Effect>) {
+    match state.inner.waiting.get_mut(&ticket) {
+        Some(After::Reregister { link: waits, report, .. })
+            if report.hello.incarnation == new.hello.incarnation && report.hello.info == new.hello.info =>
+        {
+            **report = new;
+            let before = waits.replace(link);
+            take_over(state, ticket, before, link, out);
+        }
+        _ => refuse(link, "another change of this agent is being written; try again".to_owned(), out),
+    }
+}
+
+fn take_over(state: &mut State, ticket: Ticket, before: Option<LinkId>, link: LinkId, out: &mut Vec<Effect>) {
+    // The same link when the agent only grew impatient.
+    if let Some(before) = before.filter(|before| *before != link) {
+        state.inner.joining.remove(&before);
+        out.push(Effect::CloseLink { link: before });
+    }
+    state.inner.joining.insert(link, ticket);
+}
+
+/// A new agent is on disk.
+pub(super) fn registered(
+    state: &mut State,
+    now: Timestamp,
+    agent: AgentId,
+    link: Option<LinkId>,
+    hello: AgentHello,
+    out: &mut Vec<Effect>,
+) {
+    state.inner.admitting.remove(&hello.address);
+    tracing::info!(agent_id = %agent, address = %hello.address, total = %hello.total, "agent registered");
+    arrive(state, now, &agent, link, &hello, out);
+}
+
+/// Puts a row in for an agent that had none, and answers it.
+pub(super) fn arrive(
+    state: &mut State,
+    now: Timestamp,
+    agent: &AgentId,
+    link: Option<LinkId>,
+    hello: &AgentHello,
+    out: &mut Vec<Effect>,
+) {
+    state.add_agent(Agent {
+        facts: facts(hello, agent).into(),
+        total: hello.total.clone(),
+        used: Default::default(),
+        offers: Default::default(),
+        link,
+        active: link.is_some(),
+        registered: now,
+        reregistered: None,
+        disconnected: None,
+        pings_missed: 0,
+        incarnation: hello.incarnation.clone(),
+        pending_kills: Vec::new(),
+    });
+    if link.is_some() {
+        state.to_agent(agent, answer(state, agent), out);
+    } else {
+        pings::disconnected(state, now, agent);
+    }
+    pings::begin(state, now, agent, out);
+    state.inner.allocator.hurry();
+}
+
+/// Writes down what an agent says of itself now.
+pub(super) fn refresh(state: &mut State, agent: &AgentId, hello: &AgentHello) {
+    let facts = facts(hello, agent);
+    let Some(row) = state.agents.get(agent) else { return };
+    let (total, address) = (row.total.clone(), row.facts.address.clone());
+    if total != hello.total {
+        state.inner.allocator.agent_leaves(agent, &total);
+        state.inner.allocator.agent_joins(&hello.total);
+    }
+    if address != facts.address {
+        state.inner.addresses.remove(&address);
+    }
+    state.inner.addresses.insert(facts.address.clone(), agent.clone());
+    let Some(row) = state.agents.get_mut(agent) else { return };
+    row.total = hello.total.clone();
+    row.incarnation.clone_from(&hello.incarnation);
+    if *row.facts != facts {
+        row.facts = facts.into();
+    }
+}
+
+/// The answer to a registration.
+pub(super) fn answer(state: &State, agent: &AgentId) -> Body {
+    let settings = &state.settings;
+    let patience = settings.agent_ping_timeout * settings.max_agent_ping_timeouts;
+    Body::Registered(link::Registered {
+        agent_id: agent.to_string(),
+        master_id: settings.master.to_string(),
+        ping_timeout_seconds: patience.as_secs_f64(),
+    })
+}
+
+/// The agent ended its tasks and leaves for good.
+pub(super) fn unregister(state: &mut State, link: LinkId, out: &mut Vec<Effect>) {
+    let Some(agent) = state.inner.links.get(&link).cloned() else { return };
+    if !state.inner.transitions.contains_key(&agent) {
+        departures::begin(state, &agent, out);
+        let after = After::Remove { agent: agent.clone(), cause: "the agent unregistered", then: None };
+        state.persist(&agent, Change::Remove(agent.clone()), after, out);
+    }
+}
+
+fn check(hello: &AgentHello) -> Result<(), String> {
+    if !is_semver(&hello.version) {
+        return Err(format!("'{}' is no version such as 1.2.3", hello.version.escape_default()));
+    }
+    // Mesos: an agent with a domain can't join a master without one.
+    if hello.info.domain.is_some() {
+        return Err("the agent has a domain but this master has none; start the agent without --domain".to_owned());
+    }
+    if hello.info.hostname.is_empty() || hello.address.is_empty() {
+        return Err("the agent names no hostname or no address".to_owned());
+    }
+    Ok(())
+}
+
+fn is_semver(version: &str) -> bool {
+    let core = version.split(['-', '+']).next().unwrap_or("");
+    let parts: Vec<&str> = core.split('.').collect();
+    parts.len() == 3 && parts.iter().all(|part| !part.is_empty() && part.bytes().all(|b| b.is_ascii_digit()))
+}
+
+/// Mesos: an agent may not come back with another IP address or hostname; another port is fine.
+fn moved(known: &Agent, hello: &AgentHello) -> bool {
+    let ip = |address: &str| address.rsplit_once(':').map_or(address, |(ip, _)| ip).to_owned();
+    known.facts.info.hostname != hello.info.hostname || ip(&known.facts.address) != ip(&hello.address)
+}
+
+fn registered_info(hello: &AgentHello, agent: &AgentId) -> v1::AgentInfo {
+    v1::AgentInfo { id: Some(agent.into()), ..hello.info.clone() }
+}
+
+fn facts(hello: &AgentHello, agent: &AgentId) -> AgentFacts {
+    AgentFacts {
+        id: agent.clone(),
+        info: registered_info(hello, agent),
+        address: hello.address.clone(),
+        version: hello.version.clone(),
+        capabilities: hello.capabilities.clone(),
+    }
+}
+
+fn refuse(link: LinkId, message: String, out: &mut Vec<Effect>) {
+    tracing::warn!(link = link.0, "registration refused: {message}");
+    out.push(Effect::ToAgent { link, message: Box::new(Body::Refused(link::Refused { message })) });
+    out.push(Effect::CloseLink { link });
+}
+
+fn shut_down(link: LinkId, message: String, out: &mut Vec<Effect>) {
+    tracing::warn!(link = link.0, "agent told to shut down: {message}");
+    out.push(Effect::ToAgent { link, message: Box::new(Body::Shutdown(link::Shutdown { message })) });
+    out.push(Effect::CloseLink { link });
+}
+
+impl State {
+    /// Asks for a registry write of an agent; nothing else changes that agent in the registry until it is done.
+    pub(super) fn persist(
+        &mut self,
+        agent: &AgentId,
+        change: Change,
+        after: After,
+        out: &mut Vec<Effect>,
+    ) -> Ticket {
+        let ticket = self.next_ticket();
+        self.inner.transitions.insert(agent.clone(), ticket);
+        self.inner.waiting.insert(ticket, after);
+        self.inner.touched.insert(agent.clone());
+        out.push(Effect::Persist { ticket, change });
+        ticket
+    }
+
+    /// A ticket that was never used.
+    pub(super) fn next_ticket(&mut self) -> Ticket {
+        self.inner.counters.ticket += 1;
+        Ticket(self.inner.counters.ticket)
+    }
+
+    fn next_agent_id(&mut self) -> AgentId {
+        let id = AgentId::new(format!("{}-S{}", self.settings.master, self.inner.counters.agent));
+        self.inner.counters.agent += 1;
+        id
+    }
+
+    /// Sends to an agent if it is connected.
+    pub(super) fn to_agent(&self, agent: &AgentId, body: Body, out: &mut Vec<Effect>) {
+        if let Some(link) = self.agents.get(agent).and_then(|row| row.link) {
+            out.push(Effect::ToAgent { link, message: Box::new(body) });
+        }
+    }
+
+    /// What is used and offered of an agent, not allocated to roles (for checks).
+    pub fn taken_of(&self, agent: &Agent) -> Resources {
+        let mut taken = Resources::none();
+        for part in agent.used.values().chain(agent.offers.values()) {
+            taken.add(&part.allocated_to(None));
+        }
+        taken
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::is_semver;
+
+    #[test]
+    fn versions() {
+        assert!(["0.1.0", "1.12.0", "1.0.0-rc1+b5"].into_iter().all(is_semver));
+        assert!(["", "1", "1.0", "1.0.x", "v1.0.0", "1..0"].into_iter().all(|version| !is_semver(version)));
+    }
+}

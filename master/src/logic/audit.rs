@@ -1,0 +1,156 @@
+//! Checks that what is derived agrees with what it is derived from. For tests: it reads everything.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use model::{AgentId, FrameworkId, Milli, OfferId, Resources, Role};
+
+use super::inner::TaskKey;
+use super::state::{Agent, State};
+use crate::allocator::fair_share::Quantities;
+
+impl State {
+    /// Checks every invariant that can be told from one state.
+    ///
+    /// # Errors
+    /// Names the first one that doesn't hold, and where.
+    pub fn audit(&self) -> Result<(), String> {
+        for (id, agent) in self.agents.iter() {
+            self.audit_agent(id, agent).map_err(|why| format!("agent {id}: {why}"))?;
+        }
+        self.audit_tasks()?;
+        self.audit_offers()?;
+        self.audit_links()?;
+        self.audit_shares()
+    }
+
+    /// Offered, used and free make up the total, and nothing is below zero.
+    fn audit_agent(&self, id: &AgentId, agent: &Agent) -> Result<(), String> {
+        let mut rest = agent.total.clone();
+        if !rest.try_subtract(&self.taken_of(agent)) {
+            return Err(format!("{} are used or offered of {}", self.taken_of(agent), agent.total));
+        }
+        if let Some(free) = self.free_of(id)
+            && !(free.resources.contains(&rest) && rest.contains(&free.resources))
+        {
+            return Err(format!("{} are free, {} should be", free.resources, rest));
+        }
+        let mut used: BTreeMap<FrameworkId, Resources> = BTreeMap::new();
+        for key in self.tasks_on(id) {
+            let task = self.tasks.get(&key).ok_or_else(|| format!("task {key:?} is indexed but not there"))?;
+            if task.agent != *id {
+                return Err(format!("task {key:?} is indexed here and on {}", task.agent));
+            }
+            if !task.latest.is_terminal() {
+                used.entry(key.0).or_default().add(&task.resources);
+            }
+        }
+        for (key, resources) in self.inner.ghosts.get(id).into_iter().flatten() {
+            if !resources.is_empty() {
+                used.entry(key.0.clone()).or_default().add(resources);
+            }
+        }
+        let same = used.len() == agent.used.len()
+            && used.iter().all(|(id, sum)| agent.used.get(id).is_some_and(|u| u.contains(sum) && sum.contains(u)));
+        if same { Ok(()) } else { Err(format!("uses {:?}, its tasks {used:?}", agent.used)) }
+    }
+
+    fn audit_tasks(&self) -> Result<(), String> {
+        let of = |table: &super::Table<TaskKey, super::Task>| {
+            let mut index: BTreeMap<AgentId, BTreeSet<TaskKey>> = BTreeMap::new();
+            for (key, task) in table.iter() {
+                index.entry(task.agent.clone()).or_default().insert(key.clone());
+            }
+            index
+        };
+        if of(&self.tasks) != self.inner.tasks_of_agent {
+            return Err("the index of tasks by agent disagrees".to_owned());
+        }
+        if of(&self.unreachable_tasks) != self.inner.unreachable_of_agent {
+            return Err("the index of unreachable tasks by agent disagrees".to_owned());
+        }
+        for (key, task) in self.tasks.iter() {
+            if self.unreachable_tasks.contains(key) {
+                return Err(format!("task {key:?} is both reachable and not"));
+            }
+            if !self.agents.contains(&task.agent) {
+                return Err(format!("task {key:?} is on {}, which is not registered", task.agent));
+            }
+        }
+        for key in self.tasks.keys().chain(self.unreachable_tasks.keys()) {
+            if !self.frameworks.contains(&key.0) {
+                return Err(format!("task {key:?} has no framework"));
+            }
+        }
+        Ok(())
+    }
+
+    fn audit_offers(&self) -> Result<(), String> {
+        let mut of_framework: BTreeMap<FrameworkId, BTreeSet<OfferId>> = BTreeMap::new();
+        let mut of_agents = 0;
+        for (id, offer) in self.offers.iter() {
+            of_framework.entry(offer.framework.clone()).or_default().insert(id.clone());
+            let agent = self.agents.get(&offer.agent).ok_or_else(|| format!("offer {id} has no agent"))?;
+            if agent.offers.get(id) != Some(&offer.resources) || !agent.active {
+                return Err(format!("offer {id} disagrees with agent {}", offer.agent));
+            }
+            if self.frameworks.get(&offer.framework).is_none_or(|row| row.stream.is_none()) {
+                return Err(format!("offer {id} is held by a framework without a stream"));
+            }
+        }
+        for agent in self.agents.values() {
+            of_agents += agent.offers.len();
+        }
+        if of_framework != self.inner.offers_of_framework || of_agents != self.offers.len() {
+            return Err("the indexes of offers disagree".to_owned());
+        }
+        Ok(())
+    }
+
+    fn audit_links(&self) -> Result<(), String> {
+        let links: BTreeMap<_, _> =
+            self.agents.iter().filter_map(|(id, agent)| Some((agent.link?, id.clone()))).collect();
+        if links != self.inner.links {
+            return Err("the index of links disagrees".to_owned());
+        }
+        let streams: BTreeMap<_, _> =
+            self.frameworks.iter().filter_map(|(id, row)| Some((row.stream?, id.clone()))).collect();
+        if streams != self.inner.streams {
+            return Err("the index of streams disagrees".to_owned());
+        }
+        for agent in self.agents.keys() {
+            if self.recovered.contains_key(agent) || self.unreachable.contains_key(agent) || self.gone.contains_key(agent)
+            {
+                return Err(format!("agent {agent} is registered and not"));
+            }
+        }
+        Ok(())
+    }
+
+    /// What the allocator believes to be held is what is used and offered.
+    fn audit_shares(&self) -> Result<(), String> {
+        let mut held: BTreeMap<(Role, FrameworkId), Quantities> = BTreeMap::new();
+        let mut count = |framework: &FrameworkId, resources: &Resources| {
+            for resource in resources {
+                let Some(role) = resource.kind.allocated_to.clone() else { continue };
+                let sum = held.entry((role, framework.clone())).or_default();
+                for (name, amount) in Resources::from_iter([resource.clone()]).quantities() {
+                    let have = sum.entry(name).or_insert(Milli::ZERO);
+                    *have = *have + amount;
+                }
+            }
+        };
+        for agent in self.agents.values() {
+            agent.used.iter().for_each(|(framework, used)| count(framework, used));
+        }
+        self.offers.values().for_each(|offer| count(&offer.framework, &offer.resources));
+        held.retain(|_, sum| !sum.is_empty());
+        let believed: BTreeMap<_, _> = self
+            .inner
+            .allocator
+            .holdings()
+            .iter()
+            .map(|(role, framework, sum)| ((role.clone(), framework.clone()), sum.clone()))
+            .collect();
+        if held == believed { Ok(()) } else { Err(format!("{held:?} is held, the allocator has {believed:?}")) }
+    }
+}

@@ -1,0 +1,240 @@
+//! Everything that can happen to a master: one closed list, in our words.
+//!
+//! The service turns link messages, HTTP calls, answers of the registry and the passing of time into these; nothing
+//! else ever changes [`State`](super::State).
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use model::{AgentId, FrameworkId, OfferId, Resources, Role, TaskId, TaskState};
+use wire::v1;
+
+use super::registry::Contents;
+
+/// One agent link, numbered by the service; a number is never used again.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct LinkId(pub u64);
+
+/// One scheduler subscription, numbered by the service; a number is never used again.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct StreamId(pub u64);
+
+/// A call whose caller waits for an [`Answer`](super::Effect::Answer).
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct CallId(pub u64);
+
+/// A registry write that was asked for by [`Persist`](super::Effect::Persist).
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct Ticket(pub u64);
+
+/// What happened.
+#[derive(Clone, Debug)]
+pub enum Event {
+    /// This master leads; the registry holds this. Always the first event.
+    Elected(Box<Contents>),
+    /// A link's first message, from an agent without an id.
+    AgentRegisters {
+        /// The link it came on.
+        link: LinkId,
+        /// Who it is.
+        hello: Box<AgentHello>,
+    },
+    /// A link's first message, from an agent that has an id.
+    AgentReregisters {
+        /// The link it came on.
+        link: LinkId,
+        /// Its id.
+        agent: AgentId,
+        /// Who it is.
+        hello: Box<AgentHello>,
+        /// What it runs.
+        tasks: Vec<ReportedTask>,
+        /// For whom.
+        frameworks: Vec<Arc<v1::FrameworkInfo>>,
+    },
+    /// The agent ended its tasks and leaves for good.
+    AgentUnregisters {
+        /// Its link.
+        link: LinkId,
+    },
+    /// A status update of a task.
+    TaskUpdate {
+        /// The link it came on.
+        link: LinkId,
+        /// Whose task.
+        framework: FrameworkId,
+        /// The update itself, with its uuid.
+        status: Box<v1::TaskStatus>,
+        /// The newest state the agent knows.
+        latest: TaskState,
+    },
+    /// A ping was answered.
+    Pong {
+        /// The link it came on.
+        link: LinkId,
+    },
+    /// A link ended.
+    LinkLost {
+        /// Which.
+        link: LinkId,
+    },
+    /// A scheduler subscribes. The answer is a SUBSCRIBED or ERROR event on the stream.
+    Subscribe {
+        /// Its new stream.
+        stream: StreamId,
+        /// The `Mesos-Stream-Id` given to it: what later calls must name.
+        stream_token: Arc<str>,
+        /// Its description; `id` set when it re-subscribes.
+        info: Box<v1::FrameworkInfo>,
+        /// Roles for which it wants no offers for now.
+        suppressed_roles: Vec<String>,
+    },
+    /// Any other call of a scheduler.
+    Scheduler {
+        /// Who waits for the answer.
+        call: CallId,
+        /// For which framework.
+        framework: FrameworkId,
+        /// The `Mesos-Stream-Id` header, if there was one.
+        stream_token: Option<String>,
+        /// What it wants.
+        action: SchedulerAction,
+    },
+    /// A scheduler's stream ended.
+    StreamLost {
+        /// Which.
+        stream: StreamId,
+    },
+    /// A call of an operator that changes something.
+    Operator {
+        /// Who waits for the answer.
+        call: CallId,
+        /// What they want.
+        action: OperatorAction,
+    },
+    /// The registry has written, or refused for good, what was asked of it.
+    Persisted {
+        /// Which write.
+        ticket: Ticket,
+        /// Whether it is on disk. A failed write ends the master's leadership.
+        done: bool,
+    },
+    /// Time passed: timers that are due fire. See [`State::next_wakeup`](super::State::next_wakeup).
+    Tick,
+}
+
+/// How an agent describes itself when it registers.
+#[derive(Clone, Debug)]
+pub struct AgentHello {
+    /// SemVer.
+    pub version: String,
+    /// Its info as sent (`id` ignored; the id travels beside).
+    pub info: v1::AgentInfo,
+    /// Its total, checked.
+    pub total: Resources,
+    /// `ip:port` of its HTTP API.
+    pub address: String,
+    /// Names of its capabilities.
+    pub capabilities: Vec<String>,
+    /// The same through all tries of one start of the agent process.
+    pub incarnation: String,
+}
+
+/// A task as a returning agent reports it.
+#[derive(Clone, Debug)]
+pub struct ReportedTask {
+    /// The message as it came; `state` is the latest state.
+    pub task: Arc<v1::Task>,
+    /// Its resources, checked and allocated to their role.
+    pub resources: Resources,
+    /// State of the update that waits for its acknowledgement, if any.
+    pub unacknowledged: Option<TaskState>,
+}
+
+/// Calls of a scheduler other than SUBSCRIBE.
+#[derive(Clone, Debug)]
+pub enum SchedulerAction {
+    /// End the framework and its tasks.
+    Teardown,
+    /// Use offers; what is left over is declined.
+    Accept {
+        /// Offers of one agent and one role.
+        offers: Vec<OfferId>,
+        /// In order.
+        operations: Vec<v1::offer::Operation>,
+        /// `filters.refuse_seconds` as sent.
+        refuse_seconds: Option<f64>,
+    },
+    /// Give offers back.
+    Decline {
+        /// Which.
+        offers: Vec<OfferId>,
+        /// `filters.refuse_seconds` as sent.
+        refuse_seconds: Option<f64>,
+    },
+    /// Forget filters and offer again; all own roles when empty.
+    Revive {
+        /// Which roles.
+        roles: Vec<String>,
+    },
+    /// No offers until revived; all own roles when empty.
+    Suppress {
+        /// Which roles.
+        roles: Vec<String>,
+    },
+    /// End a task.
+    Kill {
+        /// Which.
+        task: TaskId,
+        /// Where the scheduler believes it to be.
+        agent: Option<AgentId>,
+        /// `kill_policy.grace_period` of the call.
+        grace: Option<Duration>,
+    },
+    /// An update arrived.
+    Acknowledge {
+        /// Where it came from.
+        agent: AgentId,
+        /// Of which task.
+        task: TaskId,
+        /// Its uuid.
+        uuid: Vec<u8>,
+    },
+    /// Tell the state of these tasks, or of all when empty.
+    Reconcile {
+        /// Task and the agent it may be on.
+        tasks: Vec<(TaskId, Option<AgentId>)>,
+    },
+    /// REQUEST: accepted, does nothing in this allocator (as in Mesos').
+    Request,
+}
+
+/// Calls of an operator that change something.
+#[derive(Clone, Debug)]
+pub enum OperatorAction {
+    /// End a framework and its tasks.
+    Teardown {
+        /// Which.
+        framework: FrameworkId,
+    },
+    /// Declare an agent gone for ever.
+    MarkAgentGone {
+        /// Which.
+        agent: AgentId,
+    },
+}
+
+/// One offer as it goes out.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Offer {
+    /// Its id.
+    pub id: OfferId,
+    /// To whom.
+    pub framework: FrameworkId,
+    /// Of which agent.
+    pub agent: AgentId,
+    /// For which of the framework's roles.
+    pub role: Role,
+    /// Allocated to that role.
+    pub resources: Resources,
+}

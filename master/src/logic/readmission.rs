@@ -1,0 +1,277 @@
+//! Agents come back: what they report is compared with what the tables say.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use model::{AgentId, FrameworkId, TaskId, TaskState, Timestamp};
+use wire::link;
+use wire::link::from_master::Body;
+use wire::v1;
+use wire::v1::task_status::Reason;
+
+use super::effect::Effect;
+use super::event::{LinkId, ReportedTask};
+use super::inner::TaskKey;
+use super::state::{State, Task};
+use super::status::{News, tell};
+use super::waits::Report;
+use super::{agents, frameworks, offers, pings, tasks};
+
+/// An agent that the registry has is back. `link` is none when it was lost while the registry wrote.
+pub(super) fn readmit(
+    state: &mut State,
+    now: Timestamp,
+    agent: &AgentId,
+    link: Option<LinkId>,
+    report: Report,
+    out: &mut Vec<Effect>,
+) {
+    match link {
+        Some(link) if state.agents.contains(agent) => rejoin(state, now, agent, link, report, out),
+        None if state.agents.contains(agent) => agents::refresh(state, agent, &report.hello),
+        _ => come_back(state, now, agent, link, report, out),
+    }
+}
+
+/// An agent in the table has a new link.
+pub(super) fn rejoin(
+    state: &mut State,
+    now: Timestamp,
+    agent: &AgentId,
+    link: LinkId,
+    report: Report,
+    out: &mut Vec<Effect>,
+) {
+    tracing::info!(agent_id = %agent, tasks = report.tasks.len(), "agent re-registered");
+    if state.agents.get(agent).is_some_and(|row| row.total != report.hello.total) {
+        offers::rescind_of_agent(state, agent, out);
+    }
+    agents::refresh(state, agent, &report.hello);
+    let Some(row) = state.agents.get_mut(agent) else { return };
+    let before = row.link.replace(link).filter(|before| *before != link);
+    row.active = true;
+    row.reregistered = Some(now);
+    row.disconnected = None;
+    let kills = std::mem::take(&mut row.pending_kills);
+    if let Some(before) = before {
+        state.inner.links.remove(&before);
+        out.push(Effect::CloseLink { link: before });
+    }
+    state.inner.links.insert(link, agent.clone());
+    state.to_agent(agent, agents::answer(state, agent), out);
+    pings::answered(state, agent);
+    state.drop_ghosts(agent);
+    let named = adopt(state, now, agent, &report, Tell::All, out);
+    ask_for_missing(state, now, agent, &named, out);
+    for (framework, task, grace) in kills {
+        tasks::send_kill(state, agent, &framework, &task, grace, out);
+    }
+    state.inner.touched.insert(agent.clone());
+    state.inner.allocator.hurry();
+}
+
+/// An agent that was recovered, unreachable or unknown is in the table again.
+fn come_back(
+    state: &mut State,
+    now: Timestamp,
+    agent: &AgentId,
+    link: Option<LinkId>,
+    report: Report,
+    out: &mut Vec<Effect>,
+) {
+    tracing::info!(agent_id = %agent, tasks = report.tasks.len(), "agent came back");
+    state.recovered.remove(agent);
+    let tell = if state.unreachable.remove(agent).is_some() { Tell::All } else { Tell::Lost };
+    agents::arrive(state, now, agent, link, &report.hello, out);
+    if let Some(row) = state.agents.get_mut(agent) {
+        row.reregistered = Some(now);
+    }
+    adopt(state, now, agent, &report, tell, out);
+    // What it came back without has ended there without a word.
+    for key in state.inner.unreachable_of_agent.get(agent).cloned().unwrap_or_default() {
+        let Some(mut task) = state.drop_unreachable_task(&key) else { continue };
+        if !task.sent.is_terminal() {
+            let message = "The agent came back without the task".to_owned();
+            state.declare(now, &mut task, (TaskState::Gone, Reason::Reconciliation, message), out);
+        }
+        state.complete(task);
+    }
+}
+
+/// Which of the tasks that are new to the tables are announced to their frameworks.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Tell {
+    /// All: the agent was known, but not that it has them.
+    All,
+    /// Those that were unreachable: this master is new, and the frameworks ask it themselves.
+    Lost,
+}
+
+/// Takes over what an agent reports; answers the tasks it named.
+fn adopt(
+    state: &mut State,
+    now: Timestamp,
+    agent: &AgentId,
+    report: &Report,
+    tell: Tell,
+    out: &mut Vec<Effect>,
+) -> BTreeSet<TaskKey> {
+    for info in &report.frameworks {
+        frameworks::named_by_agent(state, now, agent, info, out);
+    }
+    let mut named = BTreeSet::new();
+    for task in &report.tasks {
+        let framework = FrameworkId::from(&task.task.framework_id);
+        let key = (framework, TaskId::from(&task.task.task_id));
+        if let Some(task) = adopt_task(state, agent, &key, task, out)
+            && (tell == Tell::All || task.unreachable_since.is_some())
+        {
+            announce(state, now, &task, out);
+        }
+        named.insert(key);
+    }
+    named
+}
+
+/// Answers the task if it is new to the table, with its `unreachable_since` of before.
+fn adopt_task(
+    state: &mut State,
+    agent: &AgentId,
+    key: &TaskKey,
+    report: &ReportedTask,
+    out: &mut Vec<Effect>,
+) -> Option<Task> {
+    let latest = TaskState::from(report.task.state());
+    if state.is_completed(&key.0) {
+        // The agent was told to shut the framework down.
+        return None;
+    }
+    if let Some(row) = state.tasks.get(key) {
+        if row.agent == *agent {
+            tasks::observe(state, key, latest);
+        } else {
+            haunt(state, agent, key, report, out);
+        }
+        return None;
+    }
+    let elsewhere = state.unreachable_tasks.get(key).is_some_and(|row| row.agent != *agent);
+    if elsewhere || !state.frameworks.contains(&key.0) {
+        haunt(state, agent, key, report, out);
+        return None;
+    }
+    let lost = state.drop_unreachable_task(key);
+    if lost.is_none()
+        && let Some(end) = ended_here(state, agent, key)
+    {
+        // Its end was acknowledged and only the acknowledgement got lost: the agent sends the update again. Any other
+        // end was declared while the agent was away and holds.
+        if end != latest {
+            haunt(state, agent, key, report, out);
+        }
+        return None;
+    }
+    let unreachable_since = lost.as_ref().and_then(|task| task.unreachable_since);
+    let task = reported_task(agent, key, latest, report, lost);
+    state.add_task(task.clone());
+    Some(Task { unreachable_since, ..task })
+}
+
+/// How a task of that id on that agent ended, if its framework's list still says so.
+fn ended_here(state: &State, agent: &AgentId, key: &TaskKey) -> Option<TaskState> {
+    let completed = &state.frameworks.get(&key.0)?.completed;
+    completed.iter().rev().find(|task| task.id == key.1 && task.agent == *agent).map(|task| task.latest)
+}
+
+fn reported_task(
+    agent: &AgentId,
+    key: &TaskKey,
+    latest: TaskState,
+    report: &ReportedTask,
+    lost: Option<Task>,
+) -> Task {
+    let head = report.task.status_update_uuid.as_ref().filter(|_| report.unacknowledged.is_some());
+    Task {
+        id: key.1.clone(),
+        framework: key.0.clone(),
+        agent: agent.clone(),
+        info: report.task.clone(),
+        resources: report.resources.clone(),
+        latest,
+        sent: report.unacknowledged.unwrap_or(latest),
+        unacknowledged: head.map(|uuid| uuid.to_vec()),
+        statuses: lost.map_or_else(|| report.task.statuses.iter().cloned().map(Into::into).collect(), |t| t.statuses),
+        unreachable_since: None,
+    }
+}
+
+/// Mesos: the framework of a task that is back hears of it with reason AGENT_REREGISTERED.
+fn announce(state: &State, now: Timestamp, task: &Task, out: &mut Vec<Effect>) {
+    let Some(framework) = state.frameworks.get(&task.framework) else { return };
+    let news = News {
+        task: &task.id,
+        agent: Some(&task.agent),
+        state: task.sent,
+        reason: Reason::AgentReregistered,
+        message: "The agent of the task came back".to_owned(),
+    };
+    tell(framework, news.status(now, framework.partition_aware()), out);
+}
+
+/// Has a task end that its framework must not hear of any more.
+fn haunt(state: &mut State, agent: &AgentId, key: &TaskKey, report: &ReportedTask, out: &mut Vec<Effect>) {
+    let live = !TaskState::from(report.task.state()).is_terminal();
+    let resources = if live { report.resources.clone() } else { model::Resources::none() };
+    tracing::warn!(agent_id = %agent, framework_id = %key.0, task_id = %key.1, live, "agent reports a task that is over");
+    state.add_ghost(agent, key.clone(), resources);
+    if live {
+        tasks::send_kill(state, agent, &key.0, &key.1, None, out);
+    }
+}
+
+/// Asks an agent about tasks of the tables that it didn't name.
+fn ask_for_missing(
+    state: &mut State,
+    now: Timestamp,
+    agent: &AgentId,
+    named: &BTreeSet<TaskKey>,
+    out: &mut Vec<Effect>,
+) {
+    let mut missing: BTreeMap<FrameworkId, Vec<String>> = BTreeMap::new();
+    for key in state.tasks_on(agent) {
+        if named.contains(&key) {
+            continue;
+        }
+        if state.tasks.get(&key).is_some_and(|task| task.latest.is_terminal()) {
+            forgotten_after_its_end(state, now, &key, out);
+        } else {
+            missing.entry(key.0).or_default().push(key.1.to_string());
+        }
+    }
+    for (framework, task_ids) in missing {
+        let framework_id = framework.to_string();
+        state.to_agent(agent, Body::ReconcileTasks(link::ReconcileTasks { framework_id, task_ids }), out);
+    }
+}
+
+/// An agent lost an ended task before the end was acknowledged: nobody else will tell its framework.
+fn forgotten_after_its_end(state: &mut State, now: Timestamp, key: &TaskKey, out: &mut Vec<Effect>) {
+    let Some(mut task) = state.drop_task(key) else { return };
+    if !task.sent.is_terminal() {
+        let message = "The agent forgot the task after its end".to_owned();
+        let news = (task.latest, Reason::Reconciliation, message);
+        state.declare(now, &mut task, news, out);
+    }
+    state.complete(task);
+}
+
+impl State {
+    /// Whether a framework of that id was removed and is still remembered.
+    pub(super) fn is_completed(&self, framework: &FrameworkId) -> bool {
+        self.completed_frameworks.iter().any(|old| old.id == *framework)
+    }
+
+    /// Tells an agent the current description of a framework.
+    pub(super) fn update_framework_on(&self, agent: &AgentId, info: &v1::FrameworkInfo, out: &mut Vec<Effect>) {
+        let framework = Some(info.clone());
+        self.to_agent(agent, Body::UpdateFramework(link::UpdateFramework { framework }), out);
+    }
+}

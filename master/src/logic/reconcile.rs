@@ -1,0 +1,94 @@
+//! RECONCILE: what the master can say of tasks a framework asks about.
+
+use model::{AgentId, FrameworkId, TaskId, TaskState, Timestamp};
+use wire::v1;
+use wire::v1::task_status::Reason;
+
+use super::effect::Effect;
+use super::state::{Framework, State, Task};
+use super::status::{News, tell};
+
+/// One update per known task of the framework, those on unreachable agents not included (as in Mesos).
+pub(super) fn implicit(state: &State, now: Timestamp, framework: &FrameworkId, out: &mut Vec<Effect>) {
+    let Some(row) = state.frameworks.get(framework) else { return };
+    for task in state.tasks_of(framework) {
+        tell(row, known(now, row, task), out);
+    }
+}
+
+/// One update per task asked about, or none when the answer is not known yet.
+pub(super) fn explicit(
+    state: &State,
+    now: Timestamp,
+    framework: &FrameworkId,
+    tasks: &[(TaskId, Option<AgentId>)],
+    out: &mut Vec<Effect>,
+) {
+    let Some(row) = state.frameworks.get(framework) else { return };
+    for (task, agent) in tasks {
+        if let Some(status) = answer(state, now, row, task, agent.as_ref()) {
+            tell(row, status, out);
+        }
+    }
+}
+
+fn answer(
+    state: &State,
+    now: Timestamp,
+    framework: &Framework,
+    task: &TaskId,
+    agent: Option<&AgentId>,
+) -> Option<v1::TaskStatus> {
+    let key = (framework.id.clone(), task.clone());
+    if let Some(task) = state.tasks.get(&key) {
+        return Some(known(now, framework, task));
+    }
+    let lost = state.unreachable_tasks.get(&key);
+    // The agent named in the question may be a mistake; the one that has the task is not.
+    let agent = lost.map(|task| &task.agent).or(agent);
+    let in_transition = match agent {
+        Some(agent) => state.recovered.contains_key(agent) || state.inner.transitions.contains_key(agent),
+        None => !state.recovered.is_empty(),
+    };
+    if in_transition {
+        return None;
+    }
+    let since = lost.and_then(|task| task.unreachable_since).or_else(|| state.unreachable.get(agent?).copied());
+    let (found, message) = match agent {
+        Some(agent) if state.agents.contains(agent) => {
+            (TaskState::Gone, "Reconciliation: Task is gone: its agent does not know it")
+        }
+        Some(agent) if state.gone.contains_key(agent) => {
+            (TaskState::GoneByOperator, "Reconciliation: Task is gone with its agent, by an operator")
+        }
+        _ if since.is_some() => (TaskState::Unreachable, "Reconciliation: Task is unreachable"),
+        _ => (TaskState::Unknown, "Reconciliation: Task is unknown"),
+    };
+    let reason = Reason::Reconciliation;
+    let news = News { task, agent, state: found, reason, message: message.to_owned() };
+    let mut status = news.status(now, framework.partition_aware());
+    if found == TaskState::Unreachable {
+        status.unreachable_time =
+            since.map(|since| v1::TimeInfo { nanoseconds: since.micros().saturating_mul(1000) });
+    }
+    Some(status)
+}
+
+/// The last state sent, with what is last known of health, checks and the container.
+fn known(now: Timestamp, framework: &Framework, task: &Task) -> v1::TaskStatus {
+    let news = News {
+        task: &task.id,
+        agent: Some(&task.agent),
+        state: task.sent,
+        reason: Reason::Reconciliation,
+        message: "Reconciliation: Latest task state".to_owned(),
+    };
+    let mut status = news.status(now, framework.partition_aware());
+    if let Some(last) = task.statuses.last() {
+        status.healthy = last.healthy;
+        status.check_status.clone_from(&last.check_status);
+        status.container_status.clone_from(&last.container_status);
+        status.executor_id.clone_from(&last.executor_id);
+    }
+    status
+}

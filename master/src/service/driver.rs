@@ -1,0 +1,319 @@
+//! The loop: one task owns the state, lets one thing happen after another and carries out the effects in order.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use coordination::Leadership;
+use tokio::sync::{mpsc, oneshot, watch};
+use wire::link::{FromMaster, from_master};
+
+use super::handle::{Ends, Handle, Input, LinkEnd, StreamEnd};
+use super::registrar::{self, Registrar, Written};
+use crate::MasterError;
+use crate::logic::{
+    CallId, Change, Contents, Effect, Event, LinkId, Refused, SchedulerEvent, State, StreamId, Ticket,
+};
+use crate::view::View;
+
+/// Things that happen in one turn, at most; and for how long. Then writes go out and others get the thread.
+const TURN: usize = 256;
+const TURN_TIME: Duration = Duration::from_millis(5);
+/// A turn that is worth a warning.
+const LONG_TURN: Duration = Duration::from_millis(500);
+/// When nothing is due. Any time will do.
+const IDLE: Duration = Duration::from_secs(3600);
+
+/// The longest time for which one turn has held up all others.
+#[derive(Debug, Default)]
+pub struct HoldUp(AtomicU64);
+
+impl HoldUp {
+    /// The longest so far.
+    pub fn get(&self) -> Duration {
+        Duration::from_micros(self.0.load(Ordering::Relaxed))
+    }
+
+    fn note(&self, turn: Duration) {
+        self.0.fetch_max(u64::try_from(turn.as_micros()).unwrap_or(u64::MAX), Ordering::Relaxed);
+    }
+}
+
+/// The one task that owns the state.
+pub struct Driver {
+    state: State,
+    epoch: u64,
+    handle: Handle,
+    ends: Ends,
+    registrar: Registrar,
+    written: mpsc::UnboundedReceiver<Written>,
+    links: BTreeMap<LinkId, LinkEnd>,
+    streams: BTreeMap<StreamId, StreamEnd>,
+    calls: BTreeMap<CallId, oneshot::Sender<Result<(), Refused>>>,
+    effects: Vec<Effect>,
+    /// Peers that were cut during a step; the state hears of them after it.
+    cut: VecDeque<Event>,
+    /// Writes asked for in this turn.
+    writes: Vec<(Ticket, Change)>,
+    view: Option<Arc<View>>,
+    stepped_down: Option<String>,
+    longest: Arc<HoldUp>,
+}
+
+/// What a turn begins with.
+enum Work {
+    Input(Input),
+    LostStream(StreamId),
+    Written(Written),
+    /// Something may be due.
+    Time,
+    Stop,
+    LostLeadership,
+}
+
+impl Driver {
+    /// A driver that has not yet led.
+    pub fn new(
+        state: State,
+        epoch: u64,
+        handle: Handle,
+        ends: Ends,
+        registrar: registrar::Start,
+        longest: Arc<HoldUp>,
+    ) -> Driver {
+        let (report, written) = mpsc::unbounded_channel();
+        Driver {
+            state,
+            epoch,
+            handle,
+            ends,
+            registrar: registrar.start(report),
+            written,
+            links: BTreeMap::new(),
+            streams: BTreeMap::new(),
+            calls: BTreeMap::new(),
+            effects: Vec::new(),
+            cut: VecDeque::new(),
+            writes: Vec::new(),
+            view: None,
+            stepped_down: None,
+            longest,
+        }
+    }
+
+    /// Hands the registry to the state.
+    pub fn elected(&mut self, contents: Contents) {
+        self.step(Event::Elected(Box::new(contents)));
+        self.flush();
+    }
+
+    /// Leads until told to stop, or until it can't.
+    pub async fn run(
+        &mut self,
+        leadership: &mut watch::Receiver<Leadership>,
+        stop: &mut oneshot::Receiver<()>,
+    ) -> Result<(), MasterError> {
+        loop {
+            match self.wait(leadership, stop).await {
+                Work::Stop => return Ok(()),
+                Work::LostLeadership => {
+                    return Err(MasterError::SteppedDown("another master leads".to_owned()));
+                }
+                work => self.turn(work),
+            }
+            if let Some(why) = self.stepped_down.take() {
+                return Err(MasterError::SteppedDown(why));
+            }
+        }
+    }
+
+    /// Closes all streams and links after what was sent, and waits for the last write.
+    pub async fn finish(self) {
+        let Driver { registrar, links, streams, calls, ends, .. } = self;
+        drop((links, streams, calls, ends));
+        registrar.finish().await;
+    }
+
+    async fn wait(
+        &mut self,
+        leadership: &mut watch::Receiver<Leadership>,
+        stop: &mut oneshot::Receiver<()>,
+    ) -> Work {
+        let due = self.state.next_wakeup().map_or(IDLE, |when| self.handle.clock().until(when));
+        tokio::select! {
+            biased;
+            _ = stop => Work::Stop,
+            // A contest without a sender is never lost; the pattern then leaves this branch out.
+            Ok(_) = leadership.wait_for(|now| *now != Leadership::Leading) => Work::LostLeadership,
+            Some(written) = self.written.recv() => Work::Written(written),
+            Some(stream) = self.ends.lost_streams.recv() => Work::LostStream(stream),
+            Some(input) = self.ends.inputs.recv() => Work::Input(input),
+            () = tokio::time::sleep(due) => Work::Time,
+        }
+    }
+
+    fn turn(&mut self, work: Work) {
+        let began = Instant::now();
+        self.work(work);
+        if self.state.next_wakeup().is_some_and(|when| when <= self.handle.clock().now()) {
+            self.step(Event::Tick);
+        }
+        let mut left = TURN;
+        while left > 0 && began.elapsed() < TURN_TIME && self.stepped_down.is_none() {
+            let Some(work) = self.next() else { break };
+            self.work(work);
+            left -= 1;
+        }
+        self.flush();
+        let took = began.elapsed();
+        if took > LONG_TURN {
+            tracing::warn!(?took, things = TURN - left, "one turn of the loop held up all others");
+        }
+        self.longest.note(took);
+    }
+
+    /// What waits, without waiting for it.
+    fn next(&mut self) -> Option<Work> {
+        if let Ok(written) = self.written.try_recv() {
+            return Some(Work::Written(written));
+        }
+        if let Ok(stream) = self.ends.lost_streams.try_recv() {
+            return Some(Work::LostStream(stream));
+        }
+        self.ends.inputs.try_recv().ok().map(Work::Input)
+    }
+
+    fn work(&mut self, work: Work) {
+        match work {
+            Work::Input(input) => self.input(input),
+            Work::LostStream(stream) => {
+                // Cut ones are no longer here: the state has heard of them.
+                if self.streams.remove(&stream).is_some() {
+                    self.step(Event::StreamLost { stream });
+                }
+            }
+            Work::Written(Written { tickets, done }) => {
+                for ticket in tickets {
+                    self.step(Event::Persisted { ticket, done });
+                }
+            }
+            Work::Time | Work::Stop | Work::LostLeadership => {}
+        }
+    }
+
+    fn input(&mut self, input: Input) {
+        match input {
+            Input::Event(Event::LinkLost { link }) => {
+                if self.links.remove(&link).is_some() {
+                    self.step(Event::LinkLost { link });
+                }
+            }
+            Input::Event(event) => self.step(event),
+            Input::Link(link, end, event) => {
+                self.links.insert(link, end);
+                self.step(event);
+            }
+            Input::Stream(stream, end, event) => {
+                // The subscriber has gone again; its loss was or will be told, and means nothing.
+                if end.outbox.as_ref().is_some_and(|outbox| outbox.is_closed()) {
+                    return;
+                }
+                self.streams.insert(stream, end);
+                self.step(event);
+            }
+            Input::Call(call, answer, event) => {
+                self.calls.insert(call, answer);
+                self.step(event);
+            }
+            Input::View(answer) => {
+                // Who asked may have left.
+                let _ = answer.send(self.view());
+            }
+        }
+    }
+
+    fn view(&mut self) -> Arc<View> {
+        let state = &self.state;
+        self.view.get_or_insert_with(|| Arc::new(View::of(state))).clone()
+    }
+
+    fn step(&mut self, event: Event) {
+        let mut next = Some(event);
+        while let Some(event) = next {
+            // Only readers keep an older view: what nobody reads need not be copied before it changes.
+            self.view = None;
+            let mut effects = std::mem::take(&mut self.effects);
+            self.state.step(self.handle.clock().now(), event, &mut effects);
+            for effect in effects.drain(..) {
+                self.carry_out(effect);
+            }
+            self.effects = effects;
+            next = self.cut.pop_front();
+        }
+    }
+
+    fn carry_out(&mut self, effect: Effect) {
+        match effect {
+            Effect::Persist { ticket, change } => self.writes.push((ticket, change)),
+            Effect::ToAgent { link, message } => self.send_to_agent(link, *message),
+            Effect::CloseLink { link } => {
+                // It stays listed until its connection has ended, so that the state hears of that.
+                if let Some(end) = self.links.get_mut(&link)
+                    && let Some(outbox) = end.outbox.take()
+                {
+                    end.lifeline.end_within(outbox);
+                }
+            }
+            Effect::ToFramework { stream, event } => self.send_to_framework(stream, event),
+            Effect::CloseStream { stream } => {
+                if let Some(end) = self.streams.get_mut(&stream)
+                    && let Some(outbox) = end.outbox.take()
+                {
+                    end.lifeline.end_within(outbox);
+                }
+            }
+            Effect::Answer { call, outcome } => {
+                if let Some(answer) = self.calls.remove(&call) {
+                    // Who asked may have left.
+                    let _ = answer.send(outcome);
+                }
+            }
+            Effect::StepDown { why } => {
+                tracing::error!(why, "stepping down");
+                self.stepped_down = Some(why);
+            }
+        }
+    }
+
+    fn send_to_agent(&mut self, link: LinkId, body: from_master::Body) {
+        let Some(LinkEnd { outbox: Some(outbox), .. }) = self.links.get(&link) else { return };
+        let message = FromMaster { epoch: self.epoch, body: Some(body) };
+        if outbox.push(message).is_err()
+            && let Some(LinkEnd { outbox: Some(outbox), lifeline }) = self.links.remove(&link)
+        {
+            tracing::warn!(link = link.0, peer = %lifeline.peer(), "an agent doesn't read its link: cut");
+            outbox.cut();
+            lifeline.cut();
+            self.cut.push_back(Event::LinkLost { link });
+        }
+    }
+
+    fn send_to_framework(&mut self, stream: StreamId, event: SchedulerEvent) {
+        let Some(StreamEnd { outbox: Some(outbox), .. }) = self.streams.get(&stream) else { return };
+        if outbox.push(event).is_err()
+            && let Some(StreamEnd { outbox: Some(outbox), lifeline }) = self.streams.remove(&stream)
+        {
+            tracing::warn!(stream = stream.0, peer = %lifeline.peer(), "a scheduler doesn't read its stream: cut");
+            outbox.cut();
+            lifeline.cut();
+            self.cut.push_back(Event::StreamLost { stream });
+        }
+    }
+
+    fn flush(&mut self) {
+        if !self.writes.is_empty() {
+            self.registrar.write(std::mem::take(&mut self.writes));
+        }
+    }
+}

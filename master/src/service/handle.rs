@@ -1,0 +1,221 @@
+//! The way into the loop for connections and handlers: a bounded queue, and the numbers they name themselves by.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use prost::Message as _;
+use tokio::sync::{mpsc, oneshot};
+use wire::link::FromMaster;
+
+use super::clock::Clock;
+use super::outbox::{Budget, Drain, Limits, Outbox, Weight, outbox};
+use super::server::Lifeline;
+use crate::logic::{CallId, Event, LinkId, Refused, SchedulerEvent, StreamId};
+use crate::view::View;
+
+/// Inputs that may wait for the loop; those who have more wait themselves.
+const QUEUE: usize = 4096;
+
+/// What may wait for one agent.
+pub const LINK_LIMITS: Limits =
+    Limits { bytes: 64 << 20, bytes_when_tight: 1 << 20, all: 512 << 20, age: Duration::from_secs(60) };
+
+/// What may wait for one scheduler: a reconciliation of all of its tasks comes at once.
+pub const STREAM_LIMITS: Limits =
+    Limits { bytes: 128 << 20, bytes_when_tight: 1 << 20, all: 256 << 20, age: Duration::from_secs(60) };
+
+/// The loop has ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Stopped;
+
+/// What goes into the loop.
+#[derive(Debug)]
+pub enum Input {
+    /// Something happened.
+    Event(Event),
+    /// An agent's link begins with this.
+    Link(LinkId, LinkEnd, Event),
+    /// A scheduler's stream begins with this.
+    Stream(StreamId, StreamEnd, Event),
+    /// Somebody waits for an answer to this.
+    Call(CallId, oneshot::Sender<Result<(), Refused>>, Event),
+    /// Somebody wants to read.
+    View(oneshot::Sender<Arc<View>>),
+}
+
+/// The loop's end of an agent's link.
+#[derive(Debug)]
+pub struct LinkEnd {
+    /// None once the loop has closed it.
+    pub outbox: Option<Outbox<FromMaster>>,
+    /// Cuts the connection.
+    pub lifeline: Lifeline,
+}
+
+/// The loop's end of a scheduler's stream.
+#[derive(Debug)]
+pub struct StreamEnd {
+    /// None once the loop has closed it.
+    pub outbox: Option<Outbox<SchedulerEvent>>,
+    /// Cuts the connection.
+    pub lifeline: Lifeline,
+}
+
+impl Weight for FromMaster {
+    fn weight(&self) -> usize {
+        self.encoded_len()
+    }
+}
+
+impl Weight for SchedulerEvent {
+    fn weight(&self) -> usize {
+        match self {
+            // About what the resources of an offer take; the agent's facts are shared.
+            SchedulerEvent::Offers(offers) => offers.len() * 1024,
+            SchedulerEvent::Update(status) => size_of_val(&**status) + status.encoded_len(),
+            SchedulerEvent::UpdateOperation(status) => size_of_val(&**status) + status.encoded_len(),
+            SchedulerEvent::Error(message) => message.len(),
+            _ => 64,
+        }
+    }
+}
+
+/// The loop's ends of the queues.
+#[derive(Debug)]
+pub struct Ends {
+    /// Bounded.
+    pub inputs: mpsc::Receiver<Input>,
+    /// One message at most for each stream there ever was.
+    pub lost_streams: mpsc::UnboundedReceiver<StreamId>,
+}
+
+/// The way into the loop.
+#[derive(Clone, Debug)]
+pub struct Handle {
+    inputs: mpsc::Sender<Input>,
+    lost_streams: mpsc::UnboundedSender<StreamId>,
+    numbers: Arc<AtomicU64>,
+    epoch: Arc<AtomicU64>,
+    link_budget: Budget,
+    stream_budget: Budget,
+    clock: Clock,
+}
+
+/// Makes both ends.
+pub fn channel(clock: Clock, links: Limits, streams: Limits) -> (Handle, Ends) {
+    let (inputs, input_end) = mpsc::channel(QUEUE);
+    let (lost_streams, lost_end) = mpsc::unbounded_channel();
+    let handle = Handle {
+        inputs,
+        lost_streams,
+        numbers: Arc::default(),
+        epoch: Arc::default(),
+        link_budget: Budget::new(links),
+        stream_budget: Budget::new(streams),
+        clock,
+    };
+    (handle, Ends { inputs: input_end, lost_streams: lost_end })
+}
+
+impl Handle {
+    /// The master's clock.
+    pub fn clock(&self) -> Clock {
+        self.clock
+    }
+
+    /// The epoch of this leadership, none while not leading.
+    pub fn epoch(&self) -> Option<u64> {
+        Some(self.epoch.load(Ordering::Acquire)).filter(|epoch| *epoch > 0)
+    }
+
+    /// Begins or, with zero, ends a leadership.
+    pub fn set_epoch(&self, epoch: u64) {
+        self.epoch.store(epoch, Ordering::Release);
+    }
+
+    fn number(&self) -> u64 {
+        self.numbers.fetch_add(1, Ordering::Relaxed)
+    }
+
+    async fn put(&self, input: Input) -> Result<(), Stopped> {
+        self.inputs.send(input).await.map_err(|_| Stopped)
+    }
+
+    /// Tells that something happened; waits while the loop is behind.
+    pub async fn tell(&self, event: Event) -> Result<(), Stopped> {
+        self.put(Input::Event(event)).await
+    }
+
+    /// Lets the state decide on a call.
+    pub async fn call(&self, event: impl FnOnce(CallId) -> Event) -> Result<Result<(), Refused>, Stopped> {
+        let call = CallId(self.number());
+        let (answer, answered) = oneshot::channel();
+        self.put(Input::Call(call, answer, event(call))).await?;
+        answered.await.map_err(|_| Stopped)
+    }
+
+    /// The tables as they are now.
+    pub async fn view(&self) -> Result<Arc<View>, Stopped> {
+        let (answer, answered) = oneshot::channel();
+        self.put(Input::View(answer)).await?;
+        answered.await.map_err(|_| Stopped)
+    }
+
+    /// Begins an agent's link with its first message.
+    pub async fn link(
+        &self,
+        lifeline: Lifeline,
+        first: impl FnOnce(LinkId) -> Event,
+    ) -> Result<(LinkId, Drain<FromMaster>), Stopped> {
+        let link = LinkId(self.number());
+        let (outbox, drain) = outbox(&self.link_budget);
+        self.put(Input::Link(link, LinkEnd { outbox: Some(outbox), lifeline }, first(link))).await?;
+        Ok((link, drain))
+    }
+
+    /// Begins a scheduler's stream.
+    pub async fn stream(
+        &self,
+        lifeline: Lifeline,
+        subscribe: impl FnOnce(StreamId) -> Event,
+    ) -> Result<SchedulerDrain, Stopped> {
+        let stream = StreamId(self.number());
+        let (outbox, drain) = outbox(&self.stream_budget);
+        let drain = SchedulerDrain { drain: Some(drain), stream, lost: self.lost_streams.clone() };
+        self.put(Input::Stream(stream, StreamEnd { outbox: Some(outbox), lifeline }, subscribe(stream)))
+            .await?;
+        Ok(drain)
+    }
+}
+
+/// The connection's end of a scheduler's stream. Dropping it tells the loop that the stream is lost.
+#[derive(Debug)]
+pub struct SchedulerDrain {
+    drain: Option<Drain<SchedulerEvent>>,
+    stream: StreamId,
+    lost: mpsc::UnboundedSender<StreamId>,
+}
+
+impl futures_util::Stream for SchedulerDrain {
+    type Item = SchedulerEvent;
+
+    fn poll_next(
+        mut self: std::pin::Pin<&mut Self>,
+        cx: &mut std::task::Context<'_>,
+    ) -> std::task::Poll<Option<SchedulerEvent>> {
+        match &mut self.drain {
+            Some(drain) => std::pin::Pin::new(drain).poll_next(cx),
+            None => std::task::Poll::Ready(None),
+        }
+    }
+}
+
+impl Drop for SchedulerDrain {
+    fn drop(&mut self) {
+        // First closed, then told: a loop that hears of it before the subscription sees a closed outbox there.
+        self.drain = None;
+        // Without a loop there is nobody to tell.
+        let _ = self.lost.send(self.stream);
+    }
+}

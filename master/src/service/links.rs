@@ -1,0 +1,173 @@
+//! The agents' links: a gRPC stream each way. What comes in is checked and made an event; what goes out waits in a
+//! bounded outbox.
+
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use futures_util::Stream;
+use model::{AgentId, FrameworkId, TaskState};
+use tokio::sync::oneshot;
+use tonic::{Request, Response, Status, Streaming};
+use wire::link::agent_link_server::{AgentLink, AgentLinkServer};
+use wire::link::{self, FromAgent, FromMaster, from_agent};
+
+use super::handle::Handle;
+use super::hello::{self, Hello};
+use super::outbox::Drain;
+use super::server::Lifeline;
+use crate::logic::{Event, LinkId};
+
+/// An agent must introduce itself within this time.
+const FIRST_MESSAGE: Duration = Duration::from_secs(15);
+
+/// The gRPC service as a tower service.
+pub type LinkServer = AgentLinkServer<Links>;
+
+/// The gRPC service of the agents' link.
+#[derive(Debug)]
+pub struct Links {
+    handle: Handle,
+}
+
+/// The service for the port's dispatcher.
+pub fn server(handle: Handle) -> LinkServer {
+    AgentLinkServer::new(Links { handle })
+        .max_decoding_message_size(link::MAX_FROM_AGENT)
+        .max_encoding_message_size(link::MAX_FROM_MASTER)
+}
+
+/// What goes down a link.
+#[derive(Debug)]
+pub enum Down {
+    /// What the loop says.
+    Loop {
+        /// From its outbox.
+        drain: Drain<FromMaster>,
+        /// Tells by being dropped that nothing goes down any more.
+        _open: oneshot::Sender<()>,
+    },
+    /// One refusal, made here.
+    Refusal(Option<Box<FromMaster>>),
+}
+
+impl Stream for Down {
+    type Item = Result<FromMaster, Status>;
+
+    fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        match self.get_mut() {
+            Down::Loop { drain, .. } => Poll::Ready(ready!(Pin::new(drain).poll_next(cx)).map(Ok)),
+            Down::Refusal(refusal) => Poll::Ready(refusal.take().map(|refusal| Ok(*refusal))),
+        }
+    }
+}
+
+#[tonic::async_trait]
+impl AgentLink for Links {
+    type AttachStream = Down;
+
+    async fn attach(&self, request: Request<Streaming<FromAgent>>) -> Result<Response<Down>, Status> {
+        let Some(lifeline) = request.extensions().get::<Lifeline>().cloned() else {
+            return Err(Status::internal("the connection is unknown"));
+        };
+        let peer = lifeline.peer();
+        let not_leading = || Status::unavailable("this master is not leading");
+        let epoch = self.handle.epoch().ok_or_else(not_leading)?;
+        let mut up = request.into_inner();
+        let first = tokio::time::timeout(FIRST_MESSAGE, up.message())
+            .await
+            .map_err(|_| Status::deadline_exceeded("the agent did not register in time"))??;
+        let hello = match hello::of(first.and_then(|message| message.body)) {
+            Ok(hello) => hello,
+            Err(error) => {
+                tracing::warn!(%peer, %error, "an agent's registration is refused");
+                return Ok(Response::new(refusal(epoch, error.to_string())));
+            }
+        };
+        if hello.epoch > epoch {
+            let seen = hello.epoch;
+            tracing::error!(%peer, seen, epoch, "an agent has obeyed a newer master: this one must not lead it");
+            let why = format!("the agent has obeyed epoch {seen}, this master has {epoch}");
+            return Err(Status::failed_precondition(why));
+        }
+        let (link, drain) =
+            self.handle.link(lifeline, |link| first_event(link, hello)).await.map_err(|_| not_leading())?;
+        let (_open, closed) = oneshot::channel();
+        tokio::spawn(read(self.handle.clone(), link, up, closed));
+        Ok(Response::new(Down::Loop { drain, _open }))
+    }
+}
+
+fn refusal(epoch: u64, message: String) -> Down {
+    Down::Refusal(Some(Box::new(FromMaster::new(epoch, link::Refused { message }))))
+}
+
+fn first_event(link: LinkId, hello: Hello) -> Event {
+    let Hello { agent, hello, tasks, frameworks, .. } = hello;
+    match agent {
+        Some(agent) => Event::AgentReregisters { link, agent, hello, tasks, frameworks },
+        None => Event::AgentRegisters { link, hello },
+    }
+}
+
+/// Reads a link until either direction ends, and tells of that.
+async fn read(handle: Handle, link: LinkId, mut up: Streaming<FromAgent>, mut closed: oneshot::Receiver<()>) {
+    loop {
+        let message = tokio::select! {
+            message = up.message() => message,
+            _ = &mut closed => break,
+        };
+        let body = match message {
+            Ok(Some(message)) => message.body,
+            Ok(None) => break,
+            Err(status) => {
+                tracing::debug!(link = link.0, %status, "a link failed");
+                break;
+            }
+        };
+        match event(link, body) {
+            Ok(event) => {
+                if handle.tell(event).await.is_err() {
+                    return;
+                }
+            }
+            // An agent sends a status again until it is acknowledged: ending the link would not make it better.
+            Err(why) => {
+                tracing::warn!(link = link.0, why, "a message of an agent makes no sense and is dropped");
+            }
+        }
+    }
+    // The loop has ended: nobody to tell.
+    let _ = handle.tell(Event::LinkLost { link }).await;
+}
+
+fn event(link: LinkId, body: Option<from_agent::Body>) -> Result<Event, String> {
+    match body {
+        Some(from_agent::Body::Pong(_)) => Ok(Event::Pong { link }),
+        Some(from_agent::Body::Unregister(_)) => Ok(Event::AgentUnregisters { link }),
+        Some(from_agent::Body::Status(status)) => update(link, status),
+        Some(from_agent::Body::Register(_) | from_agent::Body::Reregister(_)) => {
+            Err("a second registration on one link".to_owned())
+        }
+        None => Err("a message of an unknown kind".to_owned()),
+    }
+}
+
+fn update(link: LinkId, message: link::Status) -> Result<Event, String> {
+    let framework = FrameworkId::from(message.framework_id.as_str());
+    framework.check().map_err(|bad| format!("a status with a bad framework id: {bad}"))?;
+    let status = message.status.ok_or("a status without its update")?;
+    model::ids::check(&status.task_id.value).map_err(|bad| format!("a status with a bad task id: {bad}"))?;
+    if let Some(agent) = &status.agent_id {
+        AgentId::from(agent).check().map_err(|bad| format!("a status with a bad agent id: {bad}"))?;
+    }
+    if status.uuid.as_ref().is_none_or(|uuid| uuid.len() != 16) {
+        return Err("a status without a UUID of 16 bytes".to_owned());
+    }
+    let known = |state: i32| wire::v1::TaskState::try_from(state).map(TaskState::from).ok();
+    if known(status.state).is_none() || status.timestamp.is_some_and(|at| !at.is_finite()) {
+        return Err("a status of an unknown state, or at no time".to_owned());
+    }
+    let latest = known(message.latest_state).ok_or("a status with an unknown latest state")?;
+    Ok(Event::TaskUpdate { link, framework, status: Box::new(status), latest })
+}

@@ -1,0 +1,49 @@
+//! A published view: the tables of one moment, for readers on other threads.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+
+use model::{AgentId, FrameworkId, OfferId, TaskId, Timestamp};
+use wire::v1;
+
+use crate::logic::{Agent, Framework, Offer, State, Table, Task};
+
+/// The tables of a leading master at one moment. Rows are shared with the state and with other views.
+#[derive(Clone, Debug)]
+pub struct View {
+    /// When this leadership began.
+    pub elected: Timestamp,
+    /// Registered agents.
+    pub agents: Table<AgentId, Agent>,
+    /// In the registry, not back since this master leads.
+    pub recovered: BTreeMap<AgentId, Arc<v1::AgentInfo>>,
+    /// How many agents are marked unreachable.
+    pub unreachable: usize,
+    /// Subscribed and recovered frameworks.
+    pub frameworks: Table<FrameworkId, Framework>,
+    /// Removed frameworks, oldest first.
+    pub completed_frameworks: VecDeque<Arc<Framework>>,
+    /// Tasks on registered agents.
+    pub tasks: Table<(FrameworkId, TaskId), Task>,
+    /// Tasks on agents that don't answer.
+    pub unreachable_tasks: Table<(FrameworkId, TaskId), Task>,
+    /// Outstanding offers.
+    pub offers: Table<OfferId, Offer>,
+}
+
+impl View {
+    /// The tables as they are now.
+    pub fn of(state: &State) -> View {
+        View {
+            elected: state.elected,
+            agents: state.agents.clone(),
+            recovered: state.recovered.clone(),
+            unreachable: state.unreachable.len(),
+            frameworks: state.frameworks.clone(),
+            completed_frameworks: state.completed_frameworks.clone(),
+            tasks: state.tasks.clone(),
+            unreachable_tasks: state.unreachable_tasks.clone(),
+            offers: state.offers.clone(),
+        }
+    }
+}

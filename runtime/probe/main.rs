@@ -1,0 +1,92 @@
+//! Runs one container from a spec in a JSON file, for tests and measurements of the keeper.
+//!
+//! `keeper-probe run SPEC RUNTIME_DIR [CGROUPS_ROOT]` prints each report as a line of JSON and exits
+//! as the command did (128 + signal), or with 125 when it never ran.
+//!
+//! `keeper-probe time SPEC RUNTIME_DIR COUNT` runs it COUNT times one after the other and prints for each
+//! the milliseconds from the launch to the report that the command runs, and to the report of its end.
+#![forbid(unsafe_code)]
+
+use std::path::Path;
+use std::process::exit;
+use std::time::Instant;
+
+use runtime::protocol::Report;
+use runtime::{ContainerSpec, Exit, Isolation, Runtime, RuntimeConfig};
+
+fn main() {
+    let args: Vec<String> = std::env::args().skip(1).collect();
+    match args.iter().map(String::as_str).collect::<Vec<_>>().as_slice() {
+        ["supervise"] => runtime::supervise_main(),
+        ["run", spec, runtime_dir] => run(spec, runtime_dir, "mesos"),
+        ["run", spec, runtime_dir, root] => run(spec, runtime_dir, root),
+        ["time", spec, runtime_dir, count] => finish(time(Path::new(spec), runtime_dir, count).map(|()| 0)),
+        _ => {
+            eprintln!(
+                "usage: keeper-probe run SPEC RUNTIME_DIR [CGROUPS_ROOT] | time SPEC RUNTIME_DIR COUNT"
+            );
+            exit(2);
+        }
+    }
+}
+
+fn run(spec: &str, runtime_dir: &str, root: &str) -> ! {
+    finish(contain(Path::new(spec), runtime_dir, root))
+}
+
+fn finish(result: Result<i32, Box<dyn std::error::Error>>) -> ! {
+    match result {
+        Ok(code) => exit(code),
+        Err(error) => {
+            eprintln!("keeper-probe: {error}");
+            exit(125);
+        }
+    }
+}
+
+fn prepare(
+    spec: &Path,
+    runtime_dir: &str,
+    root: &str,
+) -> Result<(Runtime, ContainerSpec), Box<dyn std::error::Error>> {
+    let spec: ContainerSpec = serde_json::from_slice(&std::fs::read(spec)?)?;
+    let mut config = RuntimeConfig::new(runtime_dir);
+    config.cgroups_root = root.to_owned();
+    let host = Runtime::probe(&config, &Isolation::default())?;
+    Ok((Runtime::new(config, host)?, spec))
+}
+
+fn contain(spec: &Path, runtime_dir: &str, root: &str) -> Result<i32, Box<dyn std::error::Error>> {
+    let (runtime, spec) = prepare(spec, runtime_dir, root)?;
+    let mut keeper = runtime.launch(&spec)?;
+    loop {
+        let report = keeper.report()?;
+        println!("{}", serde_json::to_string(&report)?);
+        let code = match report {
+            Report::Exited(record) => match record.status {
+                Exit::Code(code) => code,
+                Exit::Signal(signal) => 128 + signal,
+            },
+            Report::Failed(_) => 125,
+            _ => continue,
+        };
+        runtime.cleanup(&spec.id)?;
+        return Ok(code);
+    }
+}
+
+fn time(spec: &Path, runtime_dir: &str, count: &str) -> Result<(), Box<dyn std::error::Error>> {
+    let (runtime, spec) = prepare(spec, runtime_dir, "tepui-time")?;
+    for _ in 0..count.parse::<u32>()? {
+        let begin = Instant::now();
+        let mut keeper = runtime.launch(&spec)?;
+        keeper.wait_started()?;
+        let started = begin.elapsed();
+        keeper.wait_exit()?;
+        let ended = begin.elapsed();
+        println!("{:.3} {:.3}", started.as_secs_f64() * 1e3, ended.as_secs_f64() * 1e3);
+        runtime.cleanup(&spec.id)?;
+    }
+    runtime.host().layout.remove_root("tepui-time")?;
+    Ok(())
+}

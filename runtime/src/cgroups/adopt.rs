@@ -1,0 +1,59 @@
+//! Putting a container's first process where it belongs, so that libcontainer need not.
+//!
+//! In the v2 tree a process can be born (`CLONE_INTO_CGROUP`); moving a living one makes the kernel wait for a
+//! grace period of RCU, some 10 ms. The v1 hierarchies of a hybrid host know only the latter; all of them in
+//! one burst wait but once.
+
+use std::fs::File;
+use std::os::fd::OwnedFd;
+use std::path::Path;
+
+use super::{Cgroups, Error, LEAF, files};
+
+/// What a new cpuset lacks before a process may join it.
+const CPUSET: [&str; 2] = ["cpuset.cpus", "cpuset.mems"];
+
+impl Cgroups {
+    /// The cgroup of the v2 tree in which the container's first process is to be born.
+    ///
+    /// # Errors
+    /// When it can't be opened.
+    pub fn birthplace(&self) -> Result<OwnedFd, Error> {
+        let tracking = self.tracking();
+        let path = if self.layout.is_hybrid() { tracking } else { tracking.join(LEAF) };
+        File::open(&path).map(OwnedFd::from).map_err(|source| Error::Read { path, source })
+    }
+
+    /// On a hybrid host, moves a process that was born in [`Cgroups::birthplace`] into the container's cgroup of
+    /// every v1 hierarchy, which is made where it is missing. Nothing on pure v2.
+    ///
+    /// # Errors
+    /// What the kernel said.
+    pub fn adopt(&self, pid: i32) -> Result<(), Error> {
+        let mut places = Vec::new();
+        for mount in &self.layout.v1 {
+            let mut at = mount.path.clone();
+            for part in self.root.iter().chain([self.id.as_ref()]) {
+                at.push(part);
+                files::make(&at)?;
+                if mount.controllers.iter().any(|name| name == "cpuset") {
+                    inherit_cpuset(&at)?;
+                }
+            }
+            places.push(at.join("cgroup.procs"));
+        }
+        let pid = pid.to_string();
+        places.iter().try_for_each(|place| files::write(place, &pid))
+    }
+}
+
+/// Fills a new cpuset from its parent. Whoever else makes the same one writes the same.
+fn inherit_cpuset(path: &Path) -> Result<(), Error> {
+    let Some(parent) = path.parent() else { return Ok(()) };
+    for name in CPUSET {
+        if files::read(&path.join(name))?.trim().is_empty() {
+            files::write(&path.join(name), files::read(&parent.join(name))?.trim())?;
+        }
+    }
+    Ok(())
+}

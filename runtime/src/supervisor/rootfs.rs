@@ -1,0 +1,175 @@
+//! The root filesystem, mounted where only the keeper sees it.
+//!
+//! Everything lies in a small tmpfs on the container's `mnt` folder, in a private mount namespace:
+//! `rootfs/` (the mount point), `bundle/` and `oci/` (libcontainer's own files). When the keeper
+//! leaves that namespace, all of it is gone from the host, however the keeper ends.
+use std::fs;
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{CWD, Mode, OFlags, ResolveFlags, openat, openat2};
+
+use crate::ending::{Failure, FailureKind, Stage};
+use crate::kernel::{Mounts, Overlay};
+use crate::spec::Rootfs;
+
+/// The folders in the tmpfs.
+#[derive(Clone, Debug)]
+pub(crate) struct Place {
+    pub rootfs: PathBuf,
+    pub bundle: PathBuf,
+    pub state: PathBuf,
+}
+
+impl Place {
+    pub(crate) fn new(mount: &Path) -> Self {
+        Self { rootfs: mount.join("rootfs"), bundle: mount.join("bundle"), state: mount.join("oci") }
+    }
+}
+
+/// Enters the private namespace and mounts everything below `mount`. The answer is the root of the
+/// mounted root filesystem.
+pub(crate) fn mount(mounts: &dyn Mounts, rootfs: &Rootfs, mount: &Path) -> Result<OwnedFd, Failure> {
+    let failed = |what: &str, error: io::Error| {
+        Failure::host(Stage::Rootfs, format_args!("can't {what} ({})", mount.display()), &error)
+    };
+    check_folders(rootfs)?;
+    mounts.enter_private_namespace().map_err(|error| failed("make a private mount namespace", error))?;
+    // Copied before the tmpfs is there, so that the copy doesn't hold it.
+    let copy = match rootfs {
+        Rootfs::Overlay { .. } => None,
+        Rootfs::Directory(path) => Some(copy(mounts, path)?),
+        Rootfs::Host => Some(copy(mounts, Path::new("/"))?),
+    };
+    let tmpfs = mounts.tmpfs().map_err(|error| failed("make a tmpfs", error))?;
+    attach(mounts, &tmpfs, mount).map_err(|error| failed("mount a tmpfs", error))?;
+    let place = Place::new(mount);
+    for folder in [&place.rootfs, &place.bundle, &place.state] {
+        fs::create_dir_all(folder).map_err(|error| failed("make folders", error))?;
+    }
+    let tree = match (rootfs, copy) {
+        (Rootfs::Overlay { lower, upper, work }, _) => {
+            let layers = Overlay { lower, upper, work, scratch: &place.rootfs };
+            mounts.overlay(&layers).map_err(|error| overlay_failed(upper, &error))?
+        }
+        (_, Some(copy)) => copy,
+        (_, None) => unreachable!("only an overlay is not copied before"),
+    };
+    if matches!(rootfs, Rootfs::Directory(_)) {
+        mounts.without_devices(tree.as_fd()).map_err(|error| failed("forbid devices", error))?;
+    }
+    attach(mounts, &tree, &place.rootfs).map_err(|error| failed("attach the root filesystem", error))?;
+    open_folder(&place.rootfs).map_err(|error| failed("open the root filesystem", error))
+}
+
+fn copy(mounts: &dyn Mounts, path: &Path) -> Result<OwnedFd, Failure> {
+    let what = format_args!("can't bind the root filesystem {}", path.display());
+    mounts.clone_tree(path).map_err(|error| Failure::host(Stage::Rootfs, what, &error))
+}
+
+fn attach(mounts: &dyn Mounts, mount: &OwnedFd, target: &Path) -> io::Result<()> {
+    let target = open_folder(target)?;
+    mounts.attach(mount.as_fd(), target.as_fd())
+}
+
+fn open_folder(path: &Path) -> io::Result<OwnedFd> {
+    Ok(openat(CWD, path, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?)
+}
+
+/// The kernel's own error does not tell which of the folders it means.
+fn check_folders(rootfs: &Rootfs) -> Result<(), Failure> {
+    let folders: Vec<&PathBuf> = match rootfs {
+        Rootfs::Overlay { lower, .. } if lower.is_empty() => {
+            let message = "the overlay has no lower layer; give at least one";
+            return Err(Failure::new(Stage::Rootfs, FailureKind::Refused, message));
+        }
+        Rootfs::Overlay { lower, upper, work } => lower.iter().chain([upper, work]).collect(),
+        Rootfs::Directory(path) => vec![path],
+        Rootfs::Host => Vec::new(),
+    };
+    for folder in folders {
+        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        if let Err(errno) = openat2(CWD, folder, flags, Mode::empty(), ResolveFlags::NO_MAGICLINKS) {
+            let what = format_args!("can't open the folder {} of the root filesystem", folder.display());
+            return Err(Failure::host(Stage::Rootfs, what, &io::Error::from(errno)));
+        }
+    }
+    Ok(())
+}
+
+fn overlay_failed(upper: &Path, error: &io::Error) -> Failure {
+    let hint = match error.raw_os_error() {
+        Some(libc::EINVAL) => {
+            " (upper and work must lie on one filesystem that overlayfs can write to; is it itself an overlay?)"
+        }
+        Some(libc::ENODEV) => " (this kernel has no overlayfs; load the module `overlay`)",
+        Some(libc::ENOSPC) => " (the disk is full)",
+        _ => "",
+    };
+    Failure::host(Stage::Rootfs, format_args!("can't mount an overlay on {}{hint}", upper.display()), error)
+}
+
+#[cfg(test)]
+mod tests {
+    use expect_test::expect;
+
+    use super::*;
+    use crate::kernel::recording::Recording;
+
+    fn overlay(dir: &Path) -> Rootfs {
+        let make = |name: &str| {
+            fs::create_dir_all(dir.join(name)).unwrap();
+            dir.join(name)
+        };
+        Rootfs::Overlay { lower: vec![make("l2"), make("l1")], upper: make("u"), work: make("w") }
+    }
+
+    fn steps(kernel: &Recording, dir: &Path) -> String {
+        kernel.steps.borrow().join("\n").replace(&dir.display().to_string(), "DIR")
+    }
+
+    #[test]
+    fn an_overlay_is_mounted_in_this_order() {
+        let dir = tempfile::tempdir().unwrap();
+        fs::create_dir(dir.path().join("mnt")).unwrap();
+        let kernel = Recording::default();
+        mount(&kernel, &overlay(dir.path()), &dir.path().join("mnt")).unwrap();
+        expect![[r#"
+            private namespace
+            tmpfs
+            attach
+            overlay DIR/l2:DIR/l1 + DIR/u
+            attach"#]]
+        .assert_eq(&steps(&kernel, dir.path()));
+    }
+
+    #[test]
+    fn a_failure_at_any_step_stops_there_and_says_so() {
+        for step in 1.. {
+            let dir = tempfile::tempdir().unwrap();
+            fs::create_dir(dir.path().join("mnt")).unwrap();
+            let kernel = Recording::failing_at(step);
+            let result = mount(&kernel, &overlay(dir.path()), &dir.path().join("mnt"));
+            let made = kernel.steps.borrow().len();
+            if made < step {
+                assert!(result.is_ok() && step > 4);
+                break;
+            }
+            let failure = result.unwrap_err();
+            assert_eq!((made, failure.stage), (step, Stage::Rootfs));
+            assert!(failure.message.contains("Operation not permitted"), "{failure}");
+        }
+    }
+
+    #[test]
+    fn a_missing_layer_is_named() {
+        let dir = tempfile::tempdir().unwrap();
+        let rootfs = overlay(dir.path());
+        fs::remove_dir(dir.path().join("l1")).unwrap();
+        let kernel = Recording::default();
+        let failure = mount(&kernel, &rootfs, dir.path()).unwrap_err();
+        assert!(failure.message.contains("/l1"), "{failure}");
+        assert!(kernel.steps.borrow().is_empty());
+    }
+}

@@ -1,0 +1,212 @@
+//! What goes wrong, and how a world is made, brought to rest and judged.
+
+use std::time::Duration;
+
+use master::logic::{CallId, Event, OperatorAction};
+use model::AgentId;
+use wire::v1::framework_info::capability::Type as Capability;
+
+use crate::agent_node::AgentNode;
+use crate::messages::framework_info;
+use crate::network::Peer;
+use crate::scheduler::Scheduler;
+use crate::world::{Happening, World};
+
+impl World {
+    /// A few agents and schedulers, all of them chosen by the seed.
+    pub fn populate(&mut self) {
+        let agents = 2 + self.pick(3);
+        for index in 0..agents {
+            let total = ["cpus:4;mem:2048;ports:[31000-31099]", "cpus:2;mem:1024", "cpus:8;mem:4096;disk:9000"];
+            let total = total[self.pick(3)];
+            self.agents.push(AgentNode::new(index, total));
+            let pause = self.within(20);
+            self.after(pause, Happening::AgentStarts(index));
+        }
+        let capabilities = [Capability::PartitionAware, Capability::TaskKillingState];
+        for name in ["a", "b"] {
+            let mut info = framework_info(name, &capabilities);
+            info.failover_timeout = Some(1e6);
+            self.schedulers.push(Scheduler::new(info, true));
+        }
+        let mut plain = framework_info("plain", &[]);
+        plain.failover_timeout = Some(30.0);
+        self.schedulers.push(Scheduler::new(plain, false));
+        let mut forgetful = framework_info("forgetful", &[Capability::PartitionAware]);
+        forgetful.checkpoint = None;
+        self.schedulers.push(Scheduler::new(forgetful, false));
+        for index in 0..self.schedulers.len() {
+            let pause = self.within(20);
+            self.subscribe(index, pause);
+            self.after(pause, Happening::SchedulerTick(index));
+        }
+        let pause = self.within(5);
+        self.after(pause, Happening::Elected);
+        self.after(Duration::from_secs(20), Happening::Chaos);
+        self.chaotic = true;
+    }
+
+    pub(crate) fn chaos(&mut self) {
+        if !self.chaotic {
+            return;
+        }
+        let pause = self.within(60);
+        self.after(pause, Happening::Chaos);
+        let agent = self.pick(self.agents.len());
+        let scheduler = self.pick(self.schedulers.len());
+        match self.random.below(100) {
+            0..20 => self.break_links(agent),
+            20..38 => self.cut_off(agent),
+            38..58 if self.agents[agent].state.is_some() => self.crash_agent(agent),
+            58..70 => self.crash_master(),
+            70..85 => self.break_streams(scheduler),
+            85..95 => {
+                let pause = self.within(3);
+                self.subscribe(scheduler, pause);
+            }
+            95 => self.wipe(agent),
+            96 => self.leave(agent),
+            97 => self.mark_gone(agent),
+            _ => {}
+        }
+    }
+
+    fn break_links(&mut self, agent: usize) {
+        for id in self.network.standing(|peer| matches!(peer, Peer::Agent(index, _) if index == agent)) {
+            self.break_connection(id);
+        }
+    }
+
+    fn break_streams(&mut self, scheduler: usize) {
+        for id in self.network.standing(|peer| matches!(peer, Peer::Scheduler(index, _) if index == scheduler)) {
+            self.break_connection(id);
+        }
+    }
+
+    /// The network to an agent is gone for a while.
+    fn cut_off(&mut self, agent: usize) {
+        let most = if self.percent(30) { 900 } else { 60 };
+        let length = self.within(most);
+        self.note(|| format!("agent {agent} is cut off for {length:?}"));
+        self.agents[agent].cut_off_until = self.now + length;
+        self.break_links(agent);
+    }
+
+    /// The disk of a host is wiped: what comes back at its address is another agent.
+    fn wipe(&mut self, agent: usize) {
+        self.note(|| format!("host {agent} is wiped"));
+        self.agents[agent].host.wipe();
+        if self.agents[agent].state.is_some() {
+            self.crash_agent(agent);
+            self.agents[agent].host.wipe();
+        }
+    }
+
+    /// The operator ends an agent for good (SIGUSR1).
+    fn leave(&mut self, agent: usize) {
+        self.step_agent(agent, agent::logic::Event::ShutdownRequested);
+    }
+
+    fn mark_gone(&mut self, agent: usize) {
+        let Some(state) = &self.agents[agent].state else { return };
+        if let Some(agent) = state.view().agent {
+            self.call_gone(agent);
+        }
+    }
+
+    /// Nothing goes wrong any more and schedulers end what they have; after this time all is quiet.
+    ///
+    /// # Errors
+    /// What broke.
+    pub fn come_to_rest(&mut self) -> Result<(), String> {
+        self.chaotic = false;
+        let now = self.now;
+        for agent in &mut self.agents {
+            agent.cut_off_until = now;
+        }
+        for index in 0..self.schedulers.len() {
+            self.schedulers[index].ending = true;
+        }
+        // Updates are sent again after ten minutes at the latest, and lost agents noticed after as long.
+        let mut rounds = 60;
+        loop {
+            let until = self.now + Duration::from_secs(60);
+            self.run(until)?;
+            self.tear_down_orphans();
+            self.give_up_lost_agents();
+            rounds -= 1;
+            match self.judge() {
+                Err(why) if rounds == 0 => return Err(why),
+                Err(_) => {}
+                Ok(()) => return Ok(()),
+            }
+        }
+    }
+
+    /// Mesos: frameworks that only agents have told of stay until an operator ends them.
+    fn tear_down_orphans(&mut self) {
+        let Some(master) = &self.master else { return };
+        let orphans: Vec<_> = master
+            .state
+            .frameworks
+            .values()
+            .filter(|row| row.recovered && self.schedulers.iter().all(|s| s.id.as_ref() != Some(&row.id)))
+            .map(|row| row.id.clone())
+            .collect();
+        for framework in orphans {
+            self.note(|| format!("operator: framework {framework} is torn down"));
+            self.last_call += 1;
+            let action = OperatorAction::Teardown { framework };
+            self.step_master(Event::Operator { call: CallId(self.last_call), action });
+        }
+    }
+
+    /// The operator knows which hosts came back as other agents.
+    fn give_up_lost_agents(&mut self) {
+        let Some(master) = &self.master else { return };
+        let known = |id: &AgentId| {
+            let hosts = self.agents.iter().filter_map(|node| node.state.as_ref()?.view().agent);
+            hosts.into_iter().any(|agent| agent == *id)
+        };
+        let lost: Vec<_> = master.state.unreachable.keys().filter(|id| !known(id)).cloned().collect();
+        lost.into_iter().for_each(|agent| self.call_gone(agent));
+    }
+
+    fn call_gone(&mut self, agent: AgentId) {
+        self.note(|| format!("operator: agent {agent} is gone"));
+        self.last_call += 1;
+        let action = OperatorAction::MarkAgentGone { agent };
+        self.step_master(Event::Operator { call: CallId(self.last_call), action });
+    }
+
+    /// What must hold once all is quiet.
+    fn judge(&self) -> Result<(), String> {
+        let master = &self.master.as_ref().ok_or("there is no master")?.state;
+        for (index, agent) in self.agents.iter().enumerate() {
+            let view = agent.state.as_ref().ok_or(format!("agent {index} does not run"))?.view();
+            if !view.registered {
+                return Err(format!("agent {index} is not registered"));
+            }
+            if let Some((framework, left)) = view.frameworks.iter().find(|(_, f)| !f.tasks.is_empty()) {
+                return Err(format!("agent {index} still has {:?} of {framework}", left.tasks.keys()));
+            }
+            if let Some(container) = agent.host.containers.values().next() {
+                return Err(format!("host {index} still has {container:?}"));
+            }
+        }
+        if let Some(task) = master.tasks.values().chain(master.unreachable_tasks.values()).next() {
+            return Err(format!("the master still has {task:?}"));
+        }
+        let agents: Vec<AgentId> = master.agents.keys().cloned().collect();
+        for (index, scheduler) in self.schedulers.iter().enumerate().filter(|(_, s)| s.strict) {
+            for (id, known) in scheduler.open() {
+                // Its host came back as another agent, so nobody will ever say more.
+                let silent = known.last == Some(model::TaskState::Unknown) && !agents.contains(&known.agent);
+                if !silent {
+                    return Err(format!("scheduler {index} never heard the end of {id}: {known:?}"));
+                }
+            }
+        }
+        Ok(())
+    }
+}

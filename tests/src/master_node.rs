@@ -1,0 +1,211 @@
+//! The master's process and its registry: carries out the effects of the master's logic, and checks them.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use master::logic::{
+    Change, Contents, Effect, Event, LinkId, SchedulerEvent, Settings, State, StreamId, Ticket,
+};
+use model::{AgentId, MasterId, Timestamp};
+use wire::link::{from_agent, from_master};
+
+use crate::messages::event_of;
+use crate::network::{Peer, delay};
+use crate::world::{Happening, World};
+
+/// A running master.
+pub struct MasterNode {
+    /// The real logic.
+    pub state: State,
+    /// Which of the masters that were.
+    pub life: u64,
+    tick: Option<Timestamp>,
+}
+
+/// The registry on disk.
+#[derive(Default)]
+pub struct Registry {
+    /// What is on disk.
+    pub contents: Contents,
+    writes: VecDeque<(Ticket, Change)>,
+    last: Timestamp,
+}
+
+/// Settings as the product has them by default.
+pub fn settings(life: u64, epoch: u64) -> Settings {
+    Settings {
+        master: MasterId::new(format!("m{life}")),
+        epoch,
+        agent_ping_timeout: Duration::from_secs(15),
+        max_agent_ping_timeouts: 5,
+        agent_reregister_timeout: Duration::from_secs(600),
+        allocation_interval: Duration::from_secs(1),
+        heartbeat_interval: Duration::from_secs(15),
+        offer_timeout: None,
+        max_completed_frameworks: 50,
+        max_completed_tasks: 1000,
+        max_unreachable_tasks: 1000,
+        root_submissions: true,
+    }
+}
+
+impl World {
+    /// A master takes over.
+    pub fn elect(&mut self) {
+        if self.master.is_some() {
+            return;
+        }
+        self.lives += 1;
+        let life = self.lives;
+        self.registry.contents.epoch += 1;
+        let mut settings = settings(life, self.registry.contents.epoch);
+        settings.offer_timeout = self.seed.is_multiple_of(3).then_some(Duration::from_secs(30));
+        let state = State::new(settings, self.random.next_u64(), self.now);
+        self.note(|| format!("master {life} elected"));
+        self.master = Some(MasterNode { state, life, tick: None });
+        self.step_master(Event::Elected(Box::new(self.registry.contents.clone())));
+    }
+
+    /// The master dies. Of the writes under way some are done all the same.
+    pub fn crash_master(&mut self) {
+        if self.master.take().is_none() {
+            return;
+        }
+        self.note(|| "master dies".to_owned());
+        let pending: Vec<_> = self.registry.writes.drain(..).collect();
+        let done = usize::try_from(self.random.below(pending.len() as u64 + 1)).expect("small");
+        for (_, change) in pending.into_iter().take(done) {
+            self.registry.contents.apply(&change);
+        }
+        for connection in self.network.standing(|_| true) {
+            self.break_connection(connection);
+        }
+        self.calls.clear();
+        let pause = self.within(60);
+        self.after(pause, Happening::Elected);
+    }
+
+    /// Lets the master take in an event.
+    pub fn step_master(&mut self, event: Event) {
+        let now = self.now;
+        let Some(master) = &mut self.master else { return };
+        let told = if self.tracing { format!("{event:?}") } else { String::new() };
+        let mut out = Vec::new();
+        master.state.step(now, event, &mut out);
+        let audit = master.state.audit();
+        self.note(|| format!("master <- {}", shorten(told)));
+        if let Err(why) = audit {
+            self.broken(why);
+        }
+        for effect in out {
+            self.carry_out(effect);
+        }
+        self.plan_master_tick();
+    }
+
+    fn plan_master_tick(&mut self) {
+        let now = self.now;
+        let Some(master) = &mut self.master else { return };
+        let Some(wakeup) = master.state.next_wakeup().map(|at| at.max(now)) else { return };
+        if master.tick.is_none_or(|tick| wakeup < tick) {
+            master.tick = Some(wakeup);
+            let life = master.life;
+            self.at(wakeup, Happening::MasterTick(life));
+        }
+    }
+
+    pub(crate) fn master_tick(&mut self, life: u64) {
+        let now = self.now;
+        let Some(master) = self.master.as_mut().filter(|master| master.life == life) else { return };
+        if master.tick == Some(now) {
+            master.tick = None;
+            self.step_master(Event::Tick);
+        }
+    }
+
+    pub(crate) fn registry_wrote(&mut self, life: u64) {
+        if self.master.as_ref().is_none_or(|master| master.life != life) {
+            return;
+        }
+        if let Some((ticket, change)) = self.registry.writes.pop_front() {
+            self.registry.contents.apply(&change);
+            self.step_master(Event::Persisted { ticket, done: true });
+        }
+    }
+
+    pub(crate) fn arrives_at_master(&mut self, id: u64, body: from_agent::Body) {
+        let life = self.master.as_ref().map(|master| master.life);
+        let stands = self.network.get(id).is_some_and(|c| !c.broken && !c.master_told && Some(c.life) == life);
+        if stands {
+            self.step_master(event_of(LinkId(id), body));
+        }
+    }
+
+    pub(crate) fn master_loses(&mut self, life: u64, peer: Peer, id: u64) {
+        if self.master.as_ref().is_none_or(|master| master.life != life) {
+            return;
+        }
+        self.step_master(match peer {
+            Peer::Agent(..) => Event::LinkLost { link: LinkId(id) },
+            Peer::Scheduler(..) => Event::StreamLost { stream: StreamId(id) },
+        });
+    }
+
+    fn carry_out(&mut self, effect: Effect) {
+        match effect {
+            Effect::Persist { ticket, change } => self.write_registry(ticket, change),
+            Effect::ToAgent { link, message } => self.send_to_agent(link, message),
+            Effect::CloseLink { link } => self.close_connection(link.0),
+            Effect::ToFramework { stream, event } => self.send_to_scheduler(stream, event),
+            Effect::CloseStream { stream } => self.close_connection(stream.0),
+            Effect::Answer { call, outcome } => self.answer(call, outcome),
+            Effect::StepDown { why } => self.broken(format!("the master stepped down: {why}")),
+        }
+    }
+
+    fn write_registry(&mut self, ticket: Ticket, change: Change) {
+        self.note(|| format!("registry: {ticket:?} {change:?}"));
+        self.registry.writes.push_back((ticket, change));
+        let when = self.registry.last.max(self.now + delay(&mut self.random));
+        self.registry.last = when;
+        self.at(when, Happening::RegistryWrote(self.lives));
+    }
+
+    fn send_to_agent(&mut self, link: LinkId, message: Box<from_master::Body>) {
+        if let from_master::Body::Registered(registered) = &*message
+            && !self.registry.contents.admitted.contains_key(registered.agent_id.as_str())
+        {
+            self.broken(format!("{} is told that it is registered but the registry hasn't it", registered.agent_id));
+        }
+        let epoch = self.registry.contents.epoch;
+        if let Some(when) = self.network.arrival_at_peer(link.0, self.now, &mut self.random) {
+            self.at(when, Happening::ToAgent(link.0, epoch, message));
+        }
+    }
+
+    fn send_to_scheduler(&mut self, stream: StreamId, event: SchedulerEvent) {
+        if let SchedulerEvent::Failure { agent, executor: None } = &event {
+            self.check_failure(agent);
+        }
+        if let Some(when) = self.network.arrival_at_peer(stream.0, self.now, &mut self.random) {
+            self.at(when, Happening::ToScheduler(stream.0, event.into()));
+        }
+    }
+
+    /// Frameworks hear of a lost agent only once the registry knows that it is lost.
+    fn check_failure(&mut self, agent: &AgentId) {
+        if self.registry.contents.admitted.contains_key(agent) {
+            self.broken(format!("agent {agent} is announced as lost but the registry has it"));
+        }
+    }
+}
+
+fn shorten(mut text: String) -> String {
+    const MOST: usize = 700;
+    if text.len() > MOST {
+        let end = (0..=MOST).rev().find(|at| text.is_char_boundary(*at)).unwrap_or(0);
+        text.truncate(end);
+        text.push('…');
+    }
+    text
+}

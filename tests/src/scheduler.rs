@@ -1,0 +1,363 @@
+//! Schedulers as careful ones are: they write down what they launch, acknowledge, reconcile, fail over.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use master::logic::{CallId, Event, OfferOut, Refused, SchedulerAction, SchedulerEvent, StreamId};
+use model::{AgentId, FrameworkId, OfferId, TaskId, TaskState, Timestamp};
+use wire::v1;
+use wire::v1::task_status::Reason;
+
+use crate::messages::{launch, task};
+use crate::network::{Peer, delay};
+use crate::world::{Happening, World};
+
+/// How long after its launch a task is asked about: calls are not under way for longer.
+const SETTLED: Duration = Duration::from_secs(10);
+
+/// What a scheduler knows of a task.
+#[derive(Clone, Debug)]
+pub struct Known {
+    /// Where it was launched.
+    pub agent: AgentId,
+    /// When.
+    pub launched: Timestamp,
+    /// The last state heard.
+    pub last: Option<TaskState>,
+    /// Its end, once heard.
+    pub end: Option<TaskState>,
+}
+
+/// A call on its way.
+#[derive(Clone, Debug)]
+pub struct Call {
+    /// Whose.
+    pub scheduler: usize,
+    framework: FrameworkId,
+    token: String,
+    action: SchedulerAction,
+    /// Tasks that it launches.
+    launches: Vec<TaskId>,
+}
+
+/// See the module.
+pub struct Scheduler {
+    /// Its description.
+    pub info: v1::FrameworkInfo,
+    /// It must hear exactly one end of each task: it has PARTITION_AWARE, checkpoints and a long failover timeout.
+    pub strict: bool,
+    /// Once it has one.
+    pub id: Option<FrameworkId>,
+    /// Number of the present subscription.
+    pub attempt: u64,
+    /// It has seen SUBSCRIBED on it.
+    pub subscribed: bool,
+    /// It launches nothing more and ends what it has.
+    pub ending: bool,
+    /// What it launched.
+    pub tasks: BTreeMap<TaskId, Known>,
+    launched: u64,
+    offers: BTreeMap<OfferId, OfferOut>,
+}
+
+impl Scheduler {
+    /// One that has never subscribed.
+    pub fn new(info: v1::FrameworkInfo, strict: bool) -> Scheduler {
+        Scheduler {
+            info,
+            strict,
+            id: None,
+            attempt: 0,
+            subscribed: false,
+            ending: false,
+            tasks: BTreeMap::new(),
+            launched: 0,
+            offers: BTreeMap::new(),
+        }
+    }
+
+    fn token(&self) -> String {
+        format!("token-{}", self.attempt)
+    }
+
+    /// Tasks whose end it hasn't heard of.
+    pub fn open(&self) -> impl Iterator<Item = (&TaskId, &Known)> {
+        self.tasks.iter().filter(|(_, known)| known.end.is_none())
+    }
+}
+
+impl World {
+    /// A scheduler subscribes (again); an older stream of its is given up.
+    pub fn subscribe(&mut self, index: usize, pause: Duration) {
+        let scheduler = &mut self.schedulers[index];
+        scheduler.attempt += 1;
+        scheduler.subscribed = false;
+        scheduler.offers.clear();
+        let attempt = scheduler.attempt;
+        self.after(pause, Happening::Subscribes(index, attempt));
+    }
+
+    pub(crate) fn subscribes(&mut self, index: usize, attempt: u64) {
+        if self.schedulers[index].attempt != attempt {
+            return;
+        }
+        let Some(life) = self.master.as_ref().map(|master| master.life) else {
+            let pause = self.within(5) + Duration::from_millis(100);
+            return self.after(pause, Happening::Subscribes(index, attempt));
+        };
+        let id = self.network.connect(Peer::Scheduler(index, attempt), life);
+        let scheduler = &self.schedulers[index];
+        let info = v1::FrameworkInfo { id: scheduler.id.as_ref().map(Into::into), ..scheduler.info.clone() };
+        let stream_token = scheduler.token().into();
+        self.step_master(Event::Subscribe {
+            stream: StreamId(id),
+            stream_token,
+            info: Box::new(info),
+            suppressed_roles: Vec::new(),
+        });
+    }
+
+    /// The stream of a subscription ended.
+    pub(crate) fn stream_ends(&mut self, index: usize, attempt: u64) {
+        if self.schedulers[index].attempt == attempt {
+            let pause = self.within(5);
+            self.subscribe(index, pause);
+        }
+    }
+
+    pub(crate) fn arrives_at_scheduler(&mut self, id: u64, event: SchedulerEvent) {
+        let Some(connection) = self.network.get(id).filter(|c| !c.broken && !c.peer_told) else { return };
+        let Peer::Scheduler(index, attempt) = connection.peer else { return };
+        if self.schedulers[index].attempt != attempt {
+            return;
+        }
+        self.note(|| format!("scheduler {index} <- {}", describe(&event)));
+        match event {
+            SchedulerEvent::Subscribed { framework } => {
+                let scheduler = &mut self.schedulers[index];
+                scheduler.id = Some(framework);
+                scheduler.subscribed = true;
+                self.reconcile(index);
+            }
+            SchedulerEvent::Offers(offers) => offers.into_iter().for_each(|offer| self.offered(index, offer)),
+            SchedulerEvent::Rescind(offer) => drop(self.schedulers[index].offers.remove(&offer)),
+            SchedulerEvent::Update(status) => self.updated(index, &status),
+            SchedulerEvent::Error(why) if why.contains("removed") => self.forgotten(index),
+            SchedulerEvent::Error(_)
+            | SchedulerEvent::UpdateOperation(_)
+            | SchedulerEvent::Failure { .. }
+            | SchedulerEvent::Heartbeat => {}
+        }
+    }
+
+    /// It was away too long: its tasks are ended by the master, and it starts anew.
+    fn forgotten(&mut self, index: usize) {
+        let scheduler = &mut self.schedulers[index];
+        scheduler.id = None;
+        scheduler.tasks.clear();
+        if scheduler.strict {
+            self.broken(format!("scheduler {index} was removed while it had time to come back"));
+        }
+    }
+
+    fn offered(&mut self, index: usize, offer: OfferOut) {
+        let (ending, id) = (self.schedulers[index].ending, offer.offer.id.clone());
+        if ending || self.percent(30) {
+            let refuse = if ending { Some(120.0) } else { [None, Some(0.0), Some(20.0)][self.pick(3)] };
+            let action = SchedulerAction::Decline { offers: vec![id], refuse_seconds: refuse };
+            self.call(index, action, Vec::new());
+        } else if self.percent(15) {
+            // Some think about it for a while, and some forget.
+            self.schedulers[index].offers.insert(id, offer);
+        } else {
+            self.use_offers(index, vec![offer]);
+        }
+    }
+
+    fn use_offers(&mut self, index: usize, offers: Vec<OfferOut>) {
+        let mut launches = Vec::new();
+        let mut infos = Vec::new();
+        let count = self.random.below(3) + 1;
+        let agent = offers[0].offer.agent.clone();
+        for _ in 0..count {
+            let cpus = i64::try_from(self.random.below(900) + 100).expect("small");
+            let mem = i64::try_from(self.random.below(400) + 32).expect("small");
+            let scheduler = &mut self.schedulers[index];
+            scheduler.launched += 1;
+            let id = TaskId::new(format!("{}-t{}", scheduler.info.name, scheduler.launched));
+            infos.push(task(id.as_str(), &agent, cpus, mem));
+            let known = Known { agent: agent.clone(), launched: self.now, last: None, end: None };
+            scheduler.tasks.insert(id.clone(), known);
+            launches.push(id);
+        }
+        let action = SchedulerAction::Accept {
+            offers: offers.into_iter().map(|offer| offer.offer.id).collect(),
+            operations: vec![launch(infos)],
+            refuse_seconds: [None, Some(0.0), Some(1.0)][self.pick(3)],
+        };
+        self.call(index, action, launches);
+    }
+
+    fn updated(&mut self, index: usize, status: &v1::TaskStatus) {
+        let state = TaskState::from(status.state());
+        let id = TaskId::from(&status.task_id);
+        let agent = status.agent_id.as_ref().map(AgentId::from);
+        let scheduler = &mut self.schedulers[index];
+        let strict = scheduler.strict;
+        match scheduler.tasks.get_mut(&id) {
+            Some(known) => {
+                let before = known.end;
+                // The question was asked before the end was heard of. Mesos: a task that is over is not known.
+                use TaskState::{Gone, GoneByOperator, Unknown, Unreachable};
+                let late = matches!(state, Gone | GoneByOperator | Unknown | Unreachable)
+                    && status.reason() == Reason::Reconciliation;
+                if before.is_some() && late {
+                    return;
+                }
+                known.last = Some(state);
+                if state.is_terminal() {
+                    known.end.get_or_insert(state);
+                }
+                if strict && before.is_some_and(|end| end != state) {
+                    self.broken(format!("task {id} was {:?} for good and is {state:?} now", before));
+                }
+            }
+            None if strict => self.broken(format!("scheduler {index} hears of task {id}, which it never launched")),
+            None => {}
+        }
+        if let (Some(uuid), Some(agent)) = (&status.uuid, agent) {
+            let action = SchedulerAction::Acknowledge { agent, task: id, uuid: uuid.to_vec() };
+            self.call(index, action, Vec::new());
+        }
+    }
+
+    pub(crate) fn scheduler_tick(&mut self, index: usize) {
+        let pause = self.within(15) + Duration::from_secs(1);
+        self.after(pause, Happening::SchedulerTick(index));
+        if !self.schedulers[index].subscribed {
+            return;
+        }
+        if self.percent(40) {
+            self.reconcile(index);
+        }
+        if self.schedulers[index].ending {
+            for (task, agent) in self.settled(index) {
+                self.call(index, SchedulerAction::Kill { task, agent: Some(agent), grace: None }, Vec::new());
+            }
+            return;
+        }
+        let held: Vec<_> = std::mem::take(&mut self.schedulers[index].offers).into_values().collect();
+        let agents: Vec<_> = held.iter().map(|offer| offer.offer.agent.clone()).collect();
+        match agents.first() {
+            Some(first) if agents.iter().all(|agent| agent == first) => self.use_offers(index, held),
+            Some(_) if self.percent(50) => self.use_offers(index, held),
+            _ => self.whim(index),
+        }
+    }
+
+    fn whim(&mut self, index: usize) {
+        let action = match self.random.below(6) {
+            0 => SchedulerAction::Revive { roles: Vec::new() },
+            1 => SchedulerAction::Suppress { roles: Vec::new() },
+            2 | 3 => {
+                let open = self.settled(index);
+                if open.is_empty() {
+                    return;
+                }
+                let task = open[self.pick(open.len())].0.clone();
+                SchedulerAction::Kill { task, agent: None, grace: Some(Duration::from_secs(2)) }
+            }
+            4 => SchedulerAction::Reconcile { tasks: Vec::new() },
+            _ => SchedulerAction::Request,
+        };
+        let suppressed = matches!(action, SchedulerAction::Suppress { .. });
+        self.call(index, action, Vec::new());
+        if suppressed && self.percent(70) {
+            self.call(index, SchedulerAction::Revive { roles: Vec::new() }, Vec::new());
+        }
+    }
+
+    /// Tasks whose end it hasn't heard of and whose launch must have arrived, if it ever does.
+    fn settled(&self, index: usize) -> Vec<(TaskId, AgentId)> {
+        let old = |known: &Known| self.now.since(known.launched) > SETTLED;
+        let open = self.schedulers[index].open().filter(|(_, known)| old(known));
+        open.map(|(id, known)| (id.clone(), known.agent.clone())).collect()
+    }
+
+    /// Asks about every task whose end it hasn't heard of.
+    fn reconcile(&mut self, index: usize) {
+        let tasks: Vec<_> = self.settled(index).into_iter().map(|(task, agent)| (task, Some(agent))).collect();
+        if !tasks.is_empty() {
+            self.call(index, SchedulerAction::Reconcile { tasks }, Vec::new());
+        }
+    }
+
+    /// Sends a call, each on a connection of its own: calls overtake each other, and some never arrive.
+    pub fn call(&mut self, index: usize, action: SchedulerAction, launches: Vec<TaskId>) {
+        let scheduler = &self.schedulers[index];
+        let Some(framework) = scheduler.id.clone() else { return };
+        let token = scheduler.token();
+        let call = Call { scheduler: index, framework, token, action, launches };
+        if self.chaotic && self.percent(3) {
+            self.note(|| format!("lost: {call:?}"));
+            return;
+        }
+        let pause = delay(&mut self.random);
+        self.after(pause, Happening::Call(call.into()));
+    }
+
+    pub(crate) fn call_arrives(&mut self, call: Call) {
+        if self.master.is_none() {
+            return;
+        }
+        self.last_call += 1;
+        let id = CallId(self.last_call);
+        let event = Event::Scheduler {
+            call: id,
+            framework: call.framework.clone(),
+            stream_token: Some(call.token.clone()),
+            action: call.action.clone(),
+        };
+        self.calls.insert(id, call);
+        self.step_master(event);
+        if self.calls.contains_key(&id) {
+            self.broken(format!("call {id:?} was not answered"));
+        }
+    }
+
+    /// The master answers a call.
+    pub(crate) fn answer(&mut self, id: CallId, outcome: Result<(), Refused>) {
+        let Some(call) = self.calls.remove(&id) else { return };
+        if let Err(refused) = outcome {
+            self.note(|| format!("refused: {refused:?} {call:?}"));
+            // The answer to a scheduler that waits for it gets through.
+            let pause = delay(&mut self.random);
+            self.after(pause, Happening::Refusal(call.into()));
+        }
+    }
+
+    /// A refused call launched nothing.
+    pub(crate) fn refused(&mut self, call: &Call) {
+        for task in &call.launches {
+            self.schedulers[call.scheduler].tasks.remove(task);
+        }
+    }
+
+    /// A random index below `count`.
+    pub fn pick(&mut self, count: usize) -> usize {
+        usize::try_from(self.random.below(count as u64)).expect("below a usize")
+    }
+}
+
+fn describe(event: &SchedulerEvent) -> String {
+    match event {
+        SchedulerEvent::Offers(offers) => {
+            let one = |o: &OfferOut| format!("{} {} {}", o.offer.id, o.offer.agent, o.offer.resources);
+            format!("OFFERS {}", offers.iter().map(one).collect::<Vec<_>>().join(", "))
+        }
+        SchedulerEvent::Update(s) => {
+            format!("UPDATE {} {:?} {:?} {:?}", s.task_id.value, s.state(), s.reason(), s.message)
+        }
+        other => format!("{other:?}"),
+    }
+}

@@ -1,0 +1,258 @@
+//! The world: one master at a time, agents on hosts, schedulers, a registry, and one queue of everything to come.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::time::Duration;
+
+use master::logic::{CallId, SchedulerEvent};
+use model::random::Random;
+use model::{ContainerId, FrameworkId, TaskId, Timestamp};
+use wire::link::{from_agent, from_master};
+
+use crate::agent_node::{AgentNode, ContainerEvent};
+use crate::master_node::{MasterNode, Registry};
+use crate::network::{Network, Peer};
+use crate::scheduler::{Call, Scheduler};
+
+/// Lines of the trace that are kept.
+const TRACE: usize = 60_000;
+/// Steps at one moment after which something must be turning in circles.
+const MOST_AT_ONCE: u32 = 20_000;
+
+/// Something that will happen.
+#[derive(Clone, Debug)]
+pub enum Happening {
+    /// A master is elected.
+    Elected,
+    /// The master of this life may look at its timers.
+    MasterTick(u64),
+    /// The registry has done the first of the writes of this life.
+    RegistryWrote(u64),
+    /// A message of an agent arrives.
+    ToMaster(u64, Box<from_agent::Body>),
+    /// A message to an agent arrives.
+    ToAgent(u64, u64, Box<from_master::Body>),
+    /// An event arrives at a scheduler.
+    ToScheduler(u64, Box<SchedulerEvent>),
+    /// The master learns that a connection ended.
+    EndsAtMaster(u64),
+    /// The other end learns that a connection ended.
+    EndsAtPeer(u64),
+    /// An agent's process starts.
+    AgentStarts(usize),
+    /// An agent's process dials the master.
+    AgentDials(usize, u64),
+    /// An agent's process may look at its timers.
+    AgentTick(usize, u64),
+    /// The disk has done the first of the writes of an agent's process.
+    DiskWrote(usize, u64),
+    /// Something happens to a container.
+    Container(usize, ContainerId, ContainerEvent),
+    /// A scheduler dials the master to subscribe.
+    Subscribes(usize, u64),
+    /// A scheduler looks around.
+    SchedulerTick(usize),
+    /// A call of a scheduler arrives.
+    Call(Box<Call>),
+    /// The refusal of a call arrives.
+    Refusal(Box<Call>),
+    /// Something goes wrong.
+    Chaos,
+}
+
+/// See the module.
+pub struct World {
+    /// What decides everything.
+    pub seed: u64,
+    /// Virtual time.
+    pub now: Timestamp,
+    /// The only source of chance.
+    pub random: Random,
+    /// Things go wrong.
+    pub chaotic: bool,
+    queue: BTreeMap<(Timestamp, u64), Happening>,
+    scheduled: u64,
+    at_once: u32,
+    /// The master, while there is one.
+    pub master: Option<MasterNode>,
+    /// How many masters there were.
+    pub lives: u64,
+    /// What survives masters.
+    pub registry: Registry,
+    /// All connections.
+    pub network: Network,
+    /// All hosts and what runs on them.
+    pub agents: Vec<AgentNode>,
+    /// All schedulers.
+    pub schedulers: Vec<Scheduler>,
+    /// Calls that have no answer yet.
+    pub calls: BTreeMap<CallId, Call>,
+    /// Last number of a call.
+    pub last_call: u64,
+    /// Every task that was ever started somewhere.
+    pub started: BTreeSet<(FrameworkId, TaskId)>,
+    /// Events handled.
+    pub steps: u64,
+    /// What broke, if anything did.
+    pub violation: Option<String>,
+    /// Whether `trace` is filled.
+    pub tracing: bool,
+    /// The last things that happened.
+    pub trace: VecDeque<String>,
+}
+
+impl World {
+    /// An empty world.
+    pub fn new(seed: u64) -> World {
+        World {
+            seed,
+            now: Timestamp::from_micros(1_700_000_000_000_000),
+            random: Random::new(seed),
+            chaotic: false,
+            queue: BTreeMap::new(),
+            scheduled: 0,
+            at_once: 0,
+            master: None,
+            lives: 0,
+            registry: Registry::default(),
+            network: Network::default(),
+            agents: Vec::new(),
+            schedulers: Vec::new(),
+            calls: BTreeMap::new(),
+            last_call: 0,
+            started: BTreeSet::new(),
+            steps: 0,
+            violation: None,
+            tracing: false,
+            trace: VecDeque::new(),
+        }
+    }
+
+    /// Puts something on the queue.
+    pub fn after(&mut self, delay: Duration, happening: Happening) {
+        self.at(self.now + delay, happening);
+    }
+
+    /// Puts something on the queue.
+    pub fn at(&mut self, when: Timestamp, happening: Happening) {
+        self.scheduled += 1;
+        self.queue.insert((when.max(self.now), self.scheduled), happening);
+    }
+
+    /// A random time below `seconds`.
+    pub fn within(&mut self, seconds: u64) -> Duration {
+        Duration::from_micros(self.random.below(seconds * 1_000_000))
+    }
+
+    /// Whether something of this many in a hundred happens.
+    pub fn percent(&mut self, chance: u64) -> bool {
+        self.random.below(100) < chance
+    }
+
+    /// Something that must never be is.
+    pub fn broken(&mut self, why: impl Into<String>) {
+        let why = why.into();
+        self.note(|| format!("BROKEN: {why}"));
+        self.violation.get_or_insert(why);
+    }
+
+    /// Writes a line of the trace.
+    pub fn note(&mut self, line: impl FnOnce() -> String) {
+        if self.tracing {
+            if self.trace.len() == TRACE {
+                self.trace.pop_front();
+            }
+            self.trace.push_back(format!("{:?} {}", self.now, line()));
+        }
+    }
+
+    /// Lets things happen until a time.
+    ///
+    /// # Errors
+    /// What broke.
+    pub fn run(&mut self, until: Timestamp) -> Result<(), String> {
+        while let Some(entry) = self.queue.first_entry() {
+            let when = entry.key().0;
+            if when > until {
+                break;
+            }
+            let happening = entry.remove();
+            self.at_once = if when == self.now { self.at_once + 1 } else { 0 };
+            self.now = when;
+            self.steps += 1;
+            self.happen(happening);
+            if self.at_once > MOST_AT_ONCE {
+                self.broken("time stands still: something asks to be woken at once, again and again");
+            }
+            if let Some(why) = self.violation.clone() {
+                return Err(why);
+            }
+        }
+        self.now = until;
+        Ok(())
+    }
+
+    fn happen(&mut self, happening: Happening) {
+        match happening {
+            Happening::Elected => self.elect(),
+            Happening::MasterTick(life) => self.master_tick(life),
+            Happening::RegistryWrote(life) => self.registry_wrote(life),
+            Happening::ToMaster(connection, body) => self.arrives_at_master(connection, *body),
+            Happening::ToAgent(connection, epoch, body) => self.arrives_at_agent(connection, epoch, body),
+            Happening::ToScheduler(connection, event) => self.arrives_at_scheduler(connection, *event),
+            Happening::EndsAtMaster(connection) => self.ends_at_master(connection),
+            Happening::EndsAtPeer(connection) => self.ends_at_peer(connection),
+            Happening::AgentStarts(agent) => self.start_agent(agent),
+            Happening::AgentDials(agent, process) => self.agent_dials(agent, process),
+            Happening::AgentTick(agent, process) => self.agent_tick(agent, process),
+            Happening::DiskWrote(agent, process) => self.disk_wrote(agent, process),
+            Happening::Container(agent, container, event) => self.container(agent, &container, event),
+            Happening::Subscribes(scheduler, attempt) => self.subscribes(scheduler, attempt),
+            Happening::SchedulerTick(scheduler) => self.scheduler_tick(scheduler),
+            Happening::Call(call) => self.call_arrives(*call),
+            Happening::Refusal(call) => self.refused(&call),
+            Happening::Chaos => self.chaos(),
+        }
+    }
+
+    /// A connection breaks: what is under way is lost, and each end learns of it in its own time.
+    pub fn break_connection(&mut self, id: u64) {
+        let Some(connection) = self.network.get_mut(id).filter(|c| !c.broken) else { return };
+        connection.broken = true;
+        let peer = connection.peer;
+        self.note(|| format!("connection {id} to {peer:?} breaks"));
+        let most = if self.percent(30) { 60 } else { 1 };
+        let (master, other) = (self.within(most), self.within(most));
+        self.after(master, Happening::EndsAtMaster(id));
+        self.after(other, Happening::EndsAtPeer(id));
+    }
+
+    /// One end closes a connection after what it sent before; the other learns of it in order.
+    pub fn close_connection(&mut self, id: u64) {
+        let Some(when) = self.network.arrival_at_peer(id, self.now, &mut self.random) else { return };
+        self.at(when, Happening::EndsAtPeer(id));
+        self.after(Duration::from_millis(1), Happening::EndsAtMaster(id));
+    }
+
+    fn ends_at_master(&mut self, id: u64) {
+        let Some(connection) = self.network.get_mut(id).filter(|c| !c.master_told) else { return };
+        connection.master_told = true;
+        let (peer, life) = (connection.peer, connection.life);
+        self.network.sweep();
+        self.master_loses(life, peer, id);
+    }
+
+    fn ends_at_peer(&mut self, id: u64) {
+        let Some(connection) = self.network.get_mut(id).filter(|c| !c.peer_told) else { return };
+        connection.peer_told = true;
+        connection.broken = true;
+        let (peer, told) = (connection.peer, connection.master_told);
+        if !told {
+            self.after(Duration::from_millis(1), Happening::EndsAtMaster(id));
+        }
+        self.network.sweep();
+        match peer {
+            Peer::Agent(agent, process) => self.agent_loses(agent, process, id),
+            Peer::Scheduler(scheduler, attempt) => self.stream_ends(scheduler, attempt),
+        }
+    }
+}
