@@ -1,6 +1,7 @@
 //! A cluster on pure cgroup v2, in a virtual machine under software emulation: limits, devices and a fork bomb.
 //!
 //! The machine's parts are made by the scripts in `vm/`; what it finds it prints as `RESULT name value`.
+#![allow(clippy::unwrap_used)]
 
 use std::collections::BTreeMap;
 use std::fs;

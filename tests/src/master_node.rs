@@ -92,7 +92,10 @@ impl World {
         let told = if self.tracing { format!("{event:?}") } else { String::new() };
         let mut out = Vec::new();
         master.state.step(now, event, &mut out);
-        let audit = master.state.audit();
+        let audit = master.state.audit().and_then(|()| match master.state.agents.keys().find(|a| !master.state.fits(a)) {
+            Some(agent) => Err(format!("more is used and offered of agent {agent} than it has")),
+            None => Ok(()),
+        });
         self.note(|| format!("master <- {}", shorten(told)));
         if let Err(why) = audit {
             self.broken(why);

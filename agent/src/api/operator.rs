@@ -1,16 +1,23 @@
 //! `/api/v1`: the operator API of the agent.
 
+use std::time::Duration;
+
 use http::{Request, Response, StatusCode};
 use hyper::body::Incoming;
+use model::ContainerId;
 use wire::media::{self, Media};
 use wire::v1;
 use wire::v1::agent::call::Type;
 use wire::v1::agent::response::{self, Type as Answer};
 use wire::v1::agent::{Call, Response as Message};
 
-use super::{Api, Body, Refusal, files, need_post, read_body, refuse, with_type};
+use super::{Api, Body, Refusal, empty, files, need_post, read_body, refuse, with_type};
 use crate::VERSION;
-use crate::logic::{Stage, Task, View};
+use crate::logic::{Event, Stage, Task, View};
+
+/// The signals that end containers.
+const SIGKILL: i32 = 9;
+const SIGTERM: i32 = 15;
 
 /// Answers a call.
 pub(super) async fn handle(api: &Api, request: Request<Incoming>) -> Result<Response<Body>, Refusal> {
@@ -23,6 +30,9 @@ pub(super) async fn handle(api: &Api, request: Request<Incoming>) -> Result<Resp
     let call: Call = media::decode_body(form, &body)
         .map_err(|error| refuse(StatusCode::BAD_REQUEST, &error.to_string()))?;
     let answer = media::agent_accept(&headers, false).map_err(refused)?.media();
+    if call.r#type() == Type::KillContainer {
+        return kill_container(api, call.kill_container).await;
+    }
     let message = answer_to(api, call).await?;
     Ok(encoded(answer, &message))
 }
@@ -66,6 +76,32 @@ async fn answer_to(api: &Api, call: Call) -> Result<Message, Refusal> {
         kind => of_view(&mut message, kind, &*api.view().await?)?,
     }
     Ok(message)
+}
+
+/// Ends the task of a container. Mesos: SIGKILL unless another signal is named; 200 with an empty body, 404 for a
+/// container that is not there.
+async fn kill_container(
+    api: &Api,
+    call: Option<v1::agent::call::KillContainer>,
+) -> Result<Response<Body>, Refusal> {
+    let bad = |why: &str| refuse(StatusCode::BAD_REQUEST, why);
+    let call = call.ok_or_else(|| bad("Expecting 'kill_container' to be present"))?;
+    let grace = match call.signal.unwrap_or(SIGKILL) {
+        SIGKILL => Some(Duration::ZERO),
+        // As a KILL of its scheduler: SIGKILL follows after the task's own grace period.
+        SIGTERM => None,
+        other => return Err(bad(&format!("Signal {other} can't be sent; {SIGTERM} and {SIGKILL} can"))),
+    };
+    let container = ContainerId::new(call.container_id.value);
+    let view = api.view().await?;
+    let mut tasks = view.frameworks.values().flat_map(|f| f.tasks.values());
+    if !tasks.any(|task| task.run.container == container && task.stage != Stage::Ended) {
+        return Err(refuse(StatusCode::NOT_FOUND, &format!("Container {container:?} cannot be found")));
+    }
+    if api.reader.tell(Event::KillContainer { container, grace }).await {
+        return Ok(empty(StatusCode::OK));
+    }
+    Err(refuse(StatusCode::SERVICE_UNAVAILABLE, "This agent is ending"))
 }
 
 /// The calls that show the state.

@@ -85,6 +85,13 @@ pub enum Event {
         /// The share.
         used: f64,
     },
+    /// An operator wants one container's task ended. Mesos: KILL_CONTAINER.
+    KillContainer {
+        /// Which.
+        container: ContainerId,
+        /// Time between SIGTERM and SIGKILL; none leaves it to the task's kill policy.
+        grace: Option<std::time::Duration>,
+    },
     /// The operator wants the agent to end its tasks and leave for good. Mesos: SIGUSR1.
     ShutdownRequested,
     /// Time passed: timers that are due fire. See [`State::next_wakeup`](super::State::next_wakeup).

@@ -2,13 +2,13 @@
 
 use std::time::Duration;
 
-use model::{FrameworkId, TaskId, TaskState, Timestamp};
+use model::{ContainerId, FrameworkId, TaskId, TaskState, Timestamp};
 use wire::v1::framework_info::capability::Type as Capability;
 use wire::v1::task_status::Reason;
 use wire::{link, v1};
 
 use super::effect::Effect;
-use super::state::{Stage, State, TaskKey};
+use super::state::{Framework, Stage, State, TaskKey};
 use super::status::Say;
 
 /// Time between SIGTERM and SIGKILL when neither the kill nor the task says otherwise. Mesos: 3 s.
@@ -24,6 +24,23 @@ impl State {
             let why = "The agent was asked to kill a task that it does not know";
             let say = Say::agent(TaskState::Dropped, Reason::ExecutorTerminated, why);
             self.say_of_unknown(now, &key, say, out);
+        }
+    }
+
+    pub(super) fn kill_container(
+        &mut self,
+        now: Timestamp,
+        container: &ContainerId,
+        grace: Option<Duration>,
+        out: &mut Vec<Effect>,
+    ) {
+        let of_framework = |(id, f): (&FrameworkId, &Framework)| {
+            let task = f.tasks.values().find(|task| task.run.container == *container)?;
+            Some((id.clone(), task.run.task.clone()))
+        };
+        // It may have ended between the question and now.
+        if let Some(key) = self.frameworks.iter().find_map(of_framework) {
+            self.kill(now, &key, grace, out);
         }
     }
 

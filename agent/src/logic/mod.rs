@@ -78,6 +78,7 @@ impl State {
             Event::ContainerExited { container, exit } => self.container_exited(now, &container, exit, out),
             Event::ContainerLost { container, why } => self.container_lost(now, &container, &why, out),
             Event::DiskUsage { used } => self.disk_used = used,
+            Event::KillContainer { container, grace } => self.kill_container(now, &container, grace, out),
             Event::ShutdownRequested => self.leave(now, true, "the operator asked for it".to_owned(), out),
             Event::Tick => {}
         }

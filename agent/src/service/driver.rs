@@ -28,13 +28,18 @@ pub(crate) enum Input {
     View(oneshot::Sender<Arc<View>>),
 }
 
-/// Gets views of the state.
+/// Gets views of the state, and hands on what operators want.
 #[derive(Clone, Debug)]
 pub(crate) struct Reader(mpsc::Sender<Input>);
 
 impl Reader {
     pub(crate) fn new(inputs: mpsc::Sender<Input>) -> Reader {
         Reader(inputs)
+    }
+
+    /// Tells the loop what an operator wants; false when the agent has ended.
+    pub(crate) async fn tell(&self, event: Event) -> bool {
+        self.0.send(Input::Event(event)).await.is_ok()
     }
 
     /// The state as it is now; none when the agent has ended.

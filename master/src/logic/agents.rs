@@ -10,15 +10,24 @@ use super::event::{AgentHello, LinkId, Ticket};
 use super::registry::Change;
 use super::state::{Agent, AgentFacts, State};
 use super::waits::{After, Report};
-use super::{departures, pings, readmission};
+use super::{departures, offers, pings, readmission};
 
 /// Cause of a removal, as tasks' statuses say it.
 const REPLACED: &str = "a new agent registered at the same address";
+
+/// Refusal of a second agent on one link.
+const ONE_AGENT: &str = "this link is another agent's";
 
 /// An agent without an id asks for one.
 pub(super) fn register(state: &mut State, now: Timestamp, link: LinkId, hello: AgentHello, out: &mut Vec<Effect>) {
     if let Err(why) = check(&hello) {
         return refuse(link, why, out);
+    }
+    let inner = &state.inner;
+    let taken = inner.links.get(&link).is_some_and(|owner| inner.addresses.get(&hello.address) != Some(owner))
+        || inner.joining.get(&link).is_some_and(|ticket| inner.admitting.get(&hello.address) != Some(ticket));
+    if taken {
+        return refuse(link, ONE_AGENT.to_owned(), out);
     }
     if let Some(ticket) = state.inner.admitting.get(&hello.address).copied() {
         return join_registration(state, ticket, link, hello, out);
@@ -55,6 +64,12 @@ pub(super) fn reregister(
 ) {
     if let Err(why) = agent.check().map_err(|bad| bad.to_string()).and_then(|()| check(&report.hello)) {
         return refuse(link, why, out);
+    }
+    let inner = &state.inner;
+    let taken = inner.links.get(&link).is_some_and(|owner| *owner != agent)
+        || inner.joining.get(&link).is_some_and(|ticket| inner.transitions.get(&agent) != Some(ticket));
+    if taken {
+        return refuse(link, ONE_AGENT.to_owned(), out);
     }
     if state.gone.contains_key(&agent) {
         return shut_down(link, format!("Agent '{agent}' was marked gone and can't come back"), out);
@@ -173,12 +188,14 @@ pub(super) fn arrive(
     state.inner.allocator.hurry();
 }
 
-/// Writes down what an agent says of itself now.
-pub(super) fn refresh(state: &mut State, agent: &AgentId, hello: &AgentHello) {
+/// Writes down what an agent says of itself now. Offers of another total are rescinded.
+pub(super) fn refresh(state: &mut State, agent: &AgentId, hello: &AgentHello, out: &mut Vec<Effect>) {
     let facts = facts(hello, agent);
     let Some(row) = state.agents.get(agent) else { return };
     let (total, address) = (row.total.clone(), row.facts.address.clone());
     if total != hello.total {
+        offers::rescind_of_agent(state, agent, out);
+        state.inner.touched.insert(agent.clone());
         state.inner.allocator.agent_leaves(agent, &total);
         state.inner.allocator.agent_joins(&hello.total);
     }
@@ -291,9 +308,18 @@ impl State {
     }
 
     fn next_agent_id(&mut self) -> AgentId {
-        let id = AgentId::new(format!("{}-S{}", self.settings.master, self.inner.counters.agent));
-        self.inner.counters.agent += 1;
-        id
+        loop {
+            let id = AgentId::new(format!("{}-S{}", self.settings.master, self.inner.counters.agent));
+            self.inner.counters.agent += 1;
+            // An agent may have come back under any id.
+            let known = self.agents.contains(&id)
+                || self.inner.transitions.contains_key(&id)
+                || self.unreachable.contains_key(&id)
+                || self.gone.contains_key(&id);
+            if !known {
+                return id;
+            }
+        }
     }
 
     /// Sends to an agent if it is connected.
@@ -303,8 +329,12 @@ impl State {
         }
     }
 
-    /// What is used and offered of an agent, not allocated to roles (for checks).
-    pub fn taken_of(&self, agent: &Agent) -> Resources {
+    /// Whether an agent has all that is used and offered of it. Only its own report can make it use more.
+    pub fn fits(&self, agent: &AgentId) -> bool {
+        self.agents.get(agent).is_none_or(|row| row.total.contains(&self.taken_of(row)))
+    }
+
+    fn taken_of(&self, agent: &Agent) -> Resources {
         let mut taken = Resources::none();
         for part in agent.used.values().chain(agent.offers.values()) {
             taken.add(&part.allocated_to(None));

@@ -23,16 +23,17 @@ impl State {
         self.audit_shares()
     }
 
-    /// Offered, used and free make up the total, and nothing is below zero.
+    /// Offered, used and free make up the total. Nothing is offered of an agent that reports to use more than it has.
     fn audit_agent(&self, id: &AgentId, agent: &Agent) -> Result<(), String> {
-        let mut rest = agent.total.clone();
-        if !rest.try_subtract(&self.taken_of(agent)) {
-            return Err(format!("{} are used or offered of {}", self.taken_of(agent), agent.total));
+        if !self.fits(id) && !agent.offers.is_empty() {
+            return Err(format!("{:?} are used and {:?} offered of {}", agent.used, agent.offers, agent.total));
         }
-        if let Some(free) = self.free_of(id)
-            && !(free.resources.contains(&rest) && rest.contains(&free.resources))
-        {
-            return Err(format!("{} are free, {} should be", free.resources, rest));
+        if let Some(free) = self.free_of(id) {
+            let mut sum = free.resources;
+            agent.used.values().chain(agent.offers.values()).for_each(|part| sum.add(&part.allocated_to(None)));
+            if !sum.contains(&agent.total) || (self.fits(id) && !agent.total.contains(&sum)) {
+                return Err(format!("free, used and offered are {sum} of {}", agent.total));
+            }
         }
         let mut used: BTreeMap<FrameworkId, Resources> = BTreeMap::new();
         for key in self.tasks_on(id) {
@@ -109,8 +110,9 @@ impl State {
     fn audit_links(&self) -> Result<(), String> {
         let links: BTreeMap<_, _> =
             self.agents.iter().filter_map(|(id, agent)| Some((agent.link?, id.clone()))).collect();
-        if links != self.inner.links {
-            return Err("the index of links disagrees".to_owned());
+        let linked = self.agents.values().filter(|agent| agent.link.is_some()).count();
+        if links != self.inner.links || linked != links.len() {
+            return Err(format!("the index of links disagrees: {links:?} are, {:?} is", self.inner.links));
         }
         let streams: BTreeMap<_, _> =
             self.frameworks.iter().filter_map(|(id, row)| Some((row.stream?, id.clone()))).collect();

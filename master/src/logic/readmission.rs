@@ -27,7 +27,7 @@ pub(super) fn readmit(
 ) {
     match link {
         Some(link) if state.agents.contains(agent) => rejoin(state, now, agent, link, report, out),
-        None if state.agents.contains(agent) => agents::refresh(state, agent, &report.hello),
+        None if state.agents.contains(agent) => agents::refresh(state, agent, &report.hello, out),
         _ => come_back(state, now, agent, link, report, out),
     }
 }
@@ -42,10 +42,7 @@ pub(super) fn rejoin(
     out: &mut Vec<Effect>,
 ) {
     tracing::info!(agent_id = %agent, tasks = report.tasks.len(), "agent re-registered");
-    if state.agents.get(agent).is_some_and(|row| row.total != report.hello.total) {
-        offers::rescind_of_agent(state, agent, out);
-    }
-    agents::refresh(state, agent, &report.hello);
+    agents::refresh(state, agent, &report.hello, out);
     let Some(row) = state.agents.get_mut(agent) else { return };
     let before = row.link.replace(link).filter(|before| *before != link);
     row.active = true;
@@ -61,6 +58,9 @@ pub(super) fn rejoin(
     pings::answered(state, agent);
     state.drop_ghosts(agent);
     let named = adopt(state, now, agent, &report, Tell::All, out);
+    if !state.fits(agent) {
+        offers::rescind_of_agent(state, agent, out);
+    }
     ask_for_missing(state, now, agent, &named, out);
     for (framework, task, grace) in kills {
         tasks::send_kill(state, agent, &framework, &task, grace, out);

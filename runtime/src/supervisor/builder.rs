@@ -17,7 +17,7 @@ use std::ffi::CString;
 use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, OwnedFd, RawFd};
 use std::os::unix::net::UnixStream;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::exit;
 use std::rc::Rc;
 
@@ -46,9 +46,6 @@ use crate::spec::ContainerSpec;
 
 /// Processes that a container has while it starts: builder, libcontainer's two, the command.
 const LEAST_PIDS: u64 = 4;
-
-/// Where libcontainer looks for cgroups, and in the builder finds none: they are the keeper's business.
-const CGROUPS: &str = "/sys/fs/cgroup";
 
 /// What the keeper tells.
 const GO: &[u8] = b"g";
@@ -136,9 +133,6 @@ impl Site<'_> {
         let lost = |error| Failure::host(Stage::Build, "the keeper can't be reached", &error);
         let spec = &self.job.spec;
         let root = rootfs::mount(mounts, &spec.rootfs, &self.mount)?;
-        mounts
-            .hide_tree(Path::new(CGROUPS))
-            .map_err(|error| Failure::host(Stage::Rootfs, "can't hide the host's cgroups", &error))?;
         if spec.rootfs.is_image() {
             guard::mount_points(root.as_fd(), &GUARDED)?;
             if !spec.isolation.net {

@@ -14,6 +14,9 @@ use crate::ending::{Failure, FailureKind, Stage};
 use crate::kernel::{Mounts, Overlay};
 use crate::spec::Rootfs;
 
+/// Where libcontainer looks for cgroups, and in the builder finds none: they are the keeper's business.
+const CGROUPS: &str = "/sys/fs/cgroup";
+
 /// The folders in the tmpfs.
 #[derive(Clone, Debug)]
 pub(crate) struct Place {
@@ -36,6 +39,8 @@ pub(crate) fn mount(mounts: &dyn Mounts, rootfs: &Rootfs, mount: &Path) -> Resul
     };
     check_folders(rootfs)?;
     mounts.enter_private_namespace().map_err(|error| failed("make a private mount namespace", error))?;
+    // Before anything is copied: libcontainer finds cgroups by the mount table, and would kill what it finds there.
+    mounts.hide_tree(Path::new(CGROUPS)).map_err(|error| failed("hide the host's cgroups", error))?;
     // Copied before the tmpfs is there, so that the copy doesn't hold it.
     let copy = match rootfs {
         Rootfs::Overlay { .. } => None,
@@ -137,6 +142,7 @@ mod tests {
         mount(&kernel, &overlay(dir.path()), &dir.path().join("mnt")).unwrap();
         expect![[r#"
             private namespace
+            hide /sys/fs/cgroup
             tmpfs
             attach
             overlay DIR/l2:DIR/l1 + DIR/u

@@ -368,3 +368,21 @@ fn only_so_many_completed_tasks_are_kept() {
     assert_eq!(kept, ["t2", "t3"]);
     assert!(view.tasks().all(|(_, task)| task.stage == Stage::Ended));
 }
+
+#[test]
+fn an_operator_kills_a_container() {
+    let mut world = World::registered();
+    world.run(&framework("F", true), task("t"));
+    world.started();
+    let view = world.state.view();
+    let container = view.tasks().next().unwrap().1.run.container.clone();
+    world.told();
+    world.give(Event::KillContainer { container: "no-such".into(), grace: None });
+    world.give(Event::KillContainer { container: container.clone(), grace: None });
+    world.give(Event::KillContainer { container, grace: Some(Duration::ZERO) });
+    expect![[r#"
+        kill t grace 3s
+        kill t grace 0ns
+    "#]]
+    .assert_eq(&world.told());
+}
