@@ -346,7 +346,7 @@ mod tests {
     fn defaults_are_usable() {
         let config = with(&[]).unwrap();
         assert_eq!((config.ip.to_string().as_str(), config.port), ("127.0.0.1", 5051));
-        assert_eq!(config.isolation, runtime::Isolation::default());
+        assert_eq!(Ok(config.isolation), crate::isolation::parse("cgroups,namespaces"));
         assert_eq!(config.sandbox_directory, Path::new("/mnt/mesos/sandbox"));
         assert_eq!(config.shutdown_grace, Duration::from_secs(5));
         assert!(config.strict && config.switch_user && config.resources.is_empty());

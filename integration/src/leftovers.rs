@@ -134,7 +134,8 @@ impl Scope {
         while let Some(folder) = todo.pop() {
             for entry in fs::read_dir(&folder).into_iter().flatten().flatten() {
                 let path = entry.path();
-                if stay.contains(&path) {
+                // The image store makes this mark on its own time, once a layer's content has reached the disk.
+                if stay.contains(&path) || entry.file_name() == "settled" {
                     continue;
                 }
                 if entry.file_type().is_ok_and(|kind| kind.is_dir()) {

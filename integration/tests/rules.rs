@@ -24,8 +24,13 @@ const ARROWS: &[(&str, &[&str])] = &[
 ];
 
 /// Folders in which nothing touches the outside.
-const PURE: &[&str] =
-    &["master/src/logic", "master/src/allocator", "agent/src/logic", "model/src", "frameworks/sdk/src/session"];
+const PURE: &[&str] = &[
+    "master/src/logic",
+    "master/src/allocator",
+    "agent/src/logic",
+    "model/src",
+    "frameworks/sdk/src/session",
+];
 
 /// What would make logic impure, and why.
 const IMPURE: &[(&str, &str)] = &[

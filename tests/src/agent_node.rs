@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use agent::logic::{
-    Effect, Event, Exit, ExitStatus, KillCause, Launch, LaunchFailure, LaunchFailureKind, LinkId, Settings, State,
+    Effect, Event, Exit, ExitStatus, KillCause, Launch, LaunchFailure, LaunchFailureKind, LinkId, Settings,
+    State,
 };
 use model::{ContainerId, Timestamp};
 use wire::link::{from_agent, from_master};
@@ -137,7 +138,9 @@ impl World {
             self.agent_does(index, effect);
         }
         let node = &mut self.agents[index];
-        let Some(wakeup) = node.state.as_ref().and_then(State::next_wakeup).map(|at| at.max(now)) else { return };
+        let Some(wakeup) = node.state.as_ref().and_then(State::next_wakeup).map(|at| at.max(now)) else {
+            return;
+        };
         if node.tick.is_none_or(|tick| wakeup < tick) {
             node.tick = Some(wakeup);
             let process = node.process;
@@ -165,7 +168,9 @@ impl World {
             }
             Effect::ToMaster { link, body } => self.send_to_master(index, link, body),
             Effect::Checkpoint { ticket, write } => {
-                let when = self.agents[index].disk_busy_until.max(self.now + Duration::from_micros(self.random.below(5000)));
+                let when = self.agents[index]
+                    .disk_busy_until
+                    .max(self.now + Duration::from_micros(self.random.below(5000)));
                 let node = &mut self.agents[index];
                 node.disk_busy_until = when;
                 node.host.writes.push_back((ticket, write));
@@ -278,11 +283,16 @@ impl World {
             self.broken(format!("task {key:?} is started twice"));
         }
         let container = run.container.clone();
-        let elsewhere = self.agents.iter().any(|node| node.host.containers.values().any(|c| c.run.task == run.task && c.run.framework == run.framework));
+        let elsewhere = self.agents.iter().any(|node| {
+            node.host.containers.values().any(|c| c.run.task == run.task && c.run.framework == run.framework)
+        });
         if elsewhere {
             self.broken(format!("task {key:?} runs twice"));
         }
-        self.agents[index].host.containers.insert(container.clone(), Container { run, stage: Stage::Preparing });
+        self.agents[index]
+            .host
+            .containers
+            .insert(container.clone(), Container { run, stage: Stage::Preparing });
         let prepared = self.within(2);
         let started = prepared + self.within(1);
         if self.percent(8) {
@@ -323,7 +333,8 @@ impl World {
 
     pub(crate) fn container(&mut self, index: usize, id: &ContainerId, event: ContainerEvent) {
         let Some(container) = self.agents[index].host.containers.get_mut(id) else { return };
-        let failure = || LaunchFailure { kind: LaunchFailureKind::Failed, message: "no such image".to_owned() };
+        let failure =
+            || LaunchFailure { kind: LaunchFailureKind::Failed, message: "no such image".to_owned() };
         let over = matches!(container.stage, Stage::Exited(_) | Stage::Failed(_));
         let event = match event {
             ContainerEvent::Exited(_) if over => match container.stage.clone() {

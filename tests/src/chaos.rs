@@ -17,7 +17,8 @@ impl World {
     pub fn populate(&mut self) {
         let agents = 2 + self.pick(3);
         for index in 0..agents {
-            let total = ["cpus:4;mem:2048;ports:[31000-31099]", "cpus:2;mem:1024", "cpus:8;mem:4096;disk:9000"];
+            let total =
+                ["cpus:4;mem:2048;ports:[31000-31099]", "cpus:2;mem:1024", "cpus:8;mem:4096;disk:9000"];
             let total = total[self.pick(3)];
             self.agents.push(AgentNode::new(index, total));
             let pause = self.within(20);
@@ -78,7 +79,9 @@ impl World {
     }
 
     fn break_streams(&mut self, scheduler: usize) {
-        for id in self.network.standing(|peer| matches!(peer, Peer::Scheduler(index, _) if index == scheduler)) {
+        for id in
+            self.network.standing(|peer| matches!(peer, Peer::Scheduler(index, _) if index == scheduler))
+        {
             self.break_connection(id);
         }
     }

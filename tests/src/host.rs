@@ -4,7 +4,8 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 use agent::logic::{
-    Exit, Found, LaunchFailure, Recovered, RecoveredFramework, RecoveredRun, RecoveredUpdate, Run, Ticket, Write,
+    Exit, Found, LaunchFailure, Recovered, RecoveredFramework, RecoveredRun, RecoveredUpdate, Run, Ticket,
+    Write,
 };
 use model::{ContainerId, FrameworkId, Timestamp};
 use wire::v1;
@@ -83,7 +84,9 @@ impl Host {
         match write {
             Write::Agent(info) => self.agent = Some(*info),
             Write::Framework { info, .. } => {
-                if let Some(framework) = info.id.as_ref().and_then(|id| self.frameworks.get_mut(id.value.as_str())) {
+                if let Some(framework) =
+                    info.id.as_ref().and_then(|id| self.frameworks.get_mut(id.value.as_str()))
+                {
                     framework.info = info;
                 }
             }
@@ -92,10 +95,18 @@ impl Host {
                     .frameworks
                     .entry(run.framework.clone())
                     .or_insert_with(|| RecoveredFramework { info: framework, runs: Vec::new() });
-                entry.runs.push(RecoveredRun { run, info: task, updates: Vec::new(), done: false, touched: now });
+                entry.runs.push(RecoveredRun {
+                    run,
+                    info: task,
+                    updates: Vec::new(),
+                    done: false,
+                    touched: now,
+                });
             }
             Write::Update { run, status } => {
-                self.change(now, &run, |found| found.updates.push(RecoveredUpdate { status, acknowledged: false }));
+                self.change(now, &run, |found| {
+                    found.updates.push(RecoveredUpdate { status, acknowledged: false });
+                });
             }
             Write::Acknowledged { run, uuid } => self.change(now, &run, |found| {
                 let update = found.updates.iter_mut().find(|update| update.status.uuid() == &uuid[..]);
@@ -114,7 +125,8 @@ impl Host {
 
     fn change(&mut self, now: Timestamp, run: &Run, change: impl FnOnce(&mut RecoveredRun)) {
         let framework = self.frameworks.get_mut(&run.framework);
-        let found = framework.and_then(|framework| framework.runs.iter_mut().find(|found| *found.run == *run));
+        let found =
+            framework.and_then(|framework| framework.runs.iter_mut().find(|found| *found.run == *run));
         if let Some(found) = found {
             found.touched = now;
             change(found);

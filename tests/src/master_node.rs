@@ -92,9 +92,11 @@ impl World {
         let told = if self.tracing { format!("{event:?}") } else { String::new() };
         let mut out = Vec::new();
         master.state.step(now, event, &mut out);
-        let audit = master.state.audit().and_then(|()| match master.state.agents.keys().find(|a| !master.state.fits(a)) {
-            Some(agent) => Err(format!("more is used and offered of agent {agent} than it has")),
-            None => Ok(()),
+        let audit = master.state.audit().and_then(|()| {
+            match master.state.agents.keys().find(|a| !master.state.fits(a)) {
+                Some(agent) => Err(format!("more is used and offered of agent {agent} than it has")),
+                None => Ok(()),
+            }
         });
         self.note(|| format!("master <- {}", shorten(told)));
         if let Err(why) = audit {
@@ -138,7 +140,8 @@ impl World {
 
     pub(crate) fn arrives_at_master(&mut self, id: u64, body: from_agent::Body) {
         let life = self.master.as_ref().map(|master| master.life);
-        let stands = self.network.get(id).is_some_and(|c| !c.broken && !c.master_told && Some(c.life) == life);
+        let stands =
+            self.network.get(id).is_some_and(|c| !c.broken && !c.master_told && Some(c.life) == life);
         if stands {
             self.step_master(event_of(LinkId(id), body));
         }
@@ -178,7 +181,10 @@ impl World {
         if let from_master::Body::Registered(registered) = &*message
             && !self.registry.contents.admitted.contains_key(registered.agent_id.as_str())
         {
-            self.broken(format!("{} is told that it is registered but the registry hasn't it", registered.agent_id));
+            self.broken(format!(
+                "{} is told that it is registered but the registry hasn't it",
+                registered.agent_id
+            ));
         }
         let epoch = self.registry.contents.epoch;
         if let Some(when) = self.network.arrival_at_peer(link.0, self.now, &mut self.random) {

@@ -47,7 +47,8 @@ fn hello(
 
 fn reported(task: v1::Task) -> ReportedTask {
     let resources = Resources::from_wire(&task.resources).expect("tasks have valid resources");
-    let unacknowledged = task.status_update_state.is_some().then(|| TaskState::from(task.status_update_state()));
+    let unacknowledged =
+        task.status_update_state.is_some().then(|| TaskState::from(task.status_update_state()));
     ReportedTask { task: Arc::new(task), resources, unacknowledged }
 }
 

@@ -103,7 +103,12 @@ impl Cluster {
         let stream = StreamId(number);
         let info = framework_info(&format!("f{number}"), &[Capability::PartitionAware]);
         let stream_token = format!("token-{number}").into();
-        self.step(Event::Subscribe { stream, stream_token, info: Box::new(info), suppressed_roles: Vec::new() })
+        self.step(Event::Subscribe {
+            stream,
+            stream_token,
+            info: Box::new(info),
+            suppressed_roles: Vec::new(),
+        })
     }
 
     fn launch_on_every_offer(&mut self) {
@@ -127,7 +132,8 @@ impl Cluster {
         let took = self.step(Event::TaskUpdate { link, framework, status: Box::new(status), latest: now });
         let agent = self.agent_of(link);
         let stream = StreamId(self.stream_of(task));
-        took + self.call(stream, SchedulerAction::Acknowledge { agent, task: task.clone(), uuid: vec![7; 16] })
+        took + self
+            .call(stream, SchedulerAction::Acknowledge { agent, task: task.clone(), uuid: vec![7; 16] })
     }
 
     fn agent_of(&self, link: LinkId) -> AgentId {

@@ -222,7 +222,9 @@ impl World {
                     self.broken(format!("task {id} was {:?} for good and is {state:?} now", before));
                 }
             }
-            None if strict => self.broken(format!("scheduler {index} hears of task {id}, which it never launched")),
+            None if strict => {
+                self.broken(format!("scheduler {index} hears of task {id}, which it never launched"));
+            }
             None => {}
         }
         if let (Some(uuid), Some(agent)) = (&status.uuid, agent) {
@@ -286,7 +288,8 @@ impl World {
 
     /// Asks about every task whose end it hasn't heard of.
     fn reconcile(&mut self, index: usize) {
-        let tasks: Vec<_> = self.settled(index).into_iter().map(|(task, agent)| (task, Some(agent))).collect();
+        let tasks: Vec<_> =
+            self.settled(index).into_iter().map(|(task, agent)| (task, Some(agent))).collect();
         if !tasks.is_empty() {
             self.call(index, SchedulerAction::Reconcile { tasks }, Vec::new());
         }

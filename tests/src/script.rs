@@ -226,15 +226,17 @@ impl Stage {
                 let (agent, uuid) = self.schedulers[name].unacknowledged[*task].clone();
                 SchedulerAction::Acknowledge { agent, task: TaskId::from(*task), uuid }
             }
-            ["reconciles", tasks @ ..] => SchedulerAction::Reconcile {
-                tasks: tasks.iter().map(|text| self.question(text)).collect(),
-            },
+            ["reconciles", tasks @ ..] => {
+                SchedulerAction::Reconcile { tasks: tasks.iter().map(|text| self.question(text)).collect() }
+            }
             ["tears", "down"] => SchedulerAction::Teardown,
             ["requests"] => SchedulerAction::Request,
             ["calls", "with", token] => {
                 return self.call_with(name, Some((*token).to_owned()), SchedulerAction::Request);
             }
-            ["calls", "without", "a", "token"] => return self.call_with(name, None, SchedulerAction::Request),
+            ["calls", "without", "a", "token"] => {
+                return self.call_with(name, None, SchedulerAction::Request);
+            }
             _ => panic!("no such command: {line}"),
         };
         self.call(name, action);
@@ -278,7 +280,11 @@ fn task_operation(text: &str, head: &[&str], stage: &Stage) -> v1::offer::Operat
         name: words[0].to_owned(),
         task_id: v1::TaskId { value: words[0].to_owned() },
         agent_id: (&stage.agent_id(agent)).into(),
-        resources: words.get(1).filter(|w| w.contains(':')).map(|w| resources(w).to_wire()).unwrap_or_default(),
+        resources: words
+            .get(1)
+            .filter(|w| w.contains(':'))
+            .map(|w| resources(w).to_wire())
+            .unwrap_or_default(),
         command: Some(v1::CommandInfo { value: Some("true".to_owned()), ..Default::default() }),
         ..Default::default()
     };

@@ -1,5 +1,7 @@
 //! Whole clusters through random faults, one per seed, for as long as `SIM_SECONDS` says (default 10).
 
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
 
 use crate::world::World;
@@ -41,13 +43,19 @@ fn seeds() {
         return;
     }
     let limit = Duration::from_secs(number("SIM_SECONDS").unwrap_or(10));
-    let (started, mut seed, mut steps) = (Instant::now(), number("SIM_FIRST").unwrap_or(0), 0);
-    let first = seed;
-    while started.elapsed() < limit {
-        steps += check(seed);
-        seed += 1;
-    }
-    println!("{} seeds, {steps} events in {:?}", seed - first, started.elapsed());
+    let first = number("SIM_FIRST").unwrap_or(0);
+    let (started, next, steps) = (Instant::now(), AtomicU64::new(first), AtomicU64::new(0));
+    std::thread::scope(|scope| {
+        for _ in 0..std::thread::available_parallelism().map_or(1, usize::from) {
+            scope.spawn(|| {
+                while started.elapsed() < limit {
+                    steps.fetch_add(check(next.fetch_add(1, Relaxed)), Relaxed);
+                }
+            });
+        }
+    });
+    let count = next.load(Relaxed) - first;
+    println!("{count} seeds, {} events in {:?}", steps.load(Relaxed), started.elapsed());
 }
 
 #[test]

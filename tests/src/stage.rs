@@ -245,7 +245,8 @@ impl Stage {
             Effect::CloseStream { stream } => {
                 let name = self.scheduler_of(stream);
                 self.ends.push(Event::StreamLost { stream });
-                if let Some(cast) = self.schedulers.get_mut(&name).filter(|cast| cast.stream == Some(stream)) {
+                if let Some(cast) = self.schedulers.get_mut(&name).filter(|cast| cast.stream == Some(stream))
+                {
                     cast.stream = None;
                 }
                 format!("{name}: stream closed")
@@ -361,7 +362,13 @@ fn event_text(event: &SchedulerEvent) -> String {
         SchedulerEvent::Offers(offers) => {
             let one = |o: &OfferOut| {
                 let offer = &o.offer;
-                format!("{} of {} for {}: {}", offer.id, offer.agent, offer.role, offer.resources.allocated_to(None))
+                format!(
+                    "{} of {} for {}: {}",
+                    offer.id,
+                    offer.agent,
+                    offer.role,
+                    offer.resources.allocated_to(None)
+                )
             };
             format!("OFFERS {}", offers.iter().map(one).collect::<Vec<_>>().join(" | "))
         }

@@ -188,8 +188,13 @@ mod tests {
         for n in 1..100 {
             filters.add(filter("a", &format!("cpus:{n};mem:{}", 200 - n), n + 10));
         }
-        let refusals: usize =
-            filters.by_client.values().flat_map(|r| r.values()).flat_map(|a| a.values()).map(VecDeque::len).sum();
+        let refusals: usize = filters
+            .by_client
+            .values()
+            .flat_map(|r| r.values())
+            .flat_map(|a| a.values())
+            .map(VecDeque::len)
+            .sum();
         assert_eq!(refusals, MAX_PER_AGENT);
         filters.forget(&FrameworkId::from("f"));
         assert!(filters.by_client.is_empty() && filters.ends.is_empty());

@@ -66,7 +66,8 @@ impl Cluster {
 
 #[test]
 fn who_holds_least_comes_first() {
-    let mut cluster = Cluster::new(&[("a", "cpus:4;mem:100"), ("b", "cpus:4;mem:100"), ("c", "cpus:4;mem:100")]);
+    let mut cluster =
+        Cluster::new(&[("a", "cpus:4;mem:100"), ("b", "cpus:4;mem:100"), ("c", "cpus:4;mem:100")]);
     // f holds a third of the cpus, g a sixth of the memory: the larger part of each decides.
     cluster.allocator.hold(&FrameworkId::from("f"), &of("cpus:4;mem:1").allocated_to(Some(&Role::any())));
     cluster.allocator.hold(&FrameworkId::from("g"), &of("cpus:0.5;mem:50").allocated_to(Some(&Role::any())));
@@ -163,7 +164,8 @@ fn lower_minimums_are_for_who_asks_for_them() {
     let mut cluster = Cluster::new(&[("a", "cpus:0.001;disk:500"), ("b", "cpus:0.001;disk:50")]);
     cluster.open("f", &["*"], Wants::default());
     assert!(cluster.round(at(0)).is_empty());
-    let minimum = [(Role::any(), vec![[(Arc::from("disk"), Milli::from_millis(100_000))].into_iter().collect()])];
+    let minimum =
+        [(Role::any(), vec![[(Arc::from("disk"), Milli::from_millis(100_000))].into_iter().collect()])];
     cluster.open("g", &["*"], Wants { minimum: minimum.into_iter().collect(), ..Wants::default() });
     assert_eq!(cluster.round(at(0)), ["a g * cpus:0.001; disk:500"]);
 }

@@ -76,10 +76,14 @@ fn together(state: &State, framework: &FrameworkId, ids: &[OfferId]) -> Result<(
         }
         let (agent, role) = found.get_or_insert_with(|| (offer.agent.clone(), offer.role.clone()));
         if offer.agent != *agent {
-            return Err(format!("Aggregated offers must belong to one single agent. Offer {shown} is of another"));
+            return Err(format!(
+                "Aggregated offers must belong to one single agent. Offer {shown} is of another"
+            ));
         }
         if offer.role != *role {
-            return Err(format!("Aggregated offers must be allocated to the same role. Offer {shown} is to another"));
+            return Err(format!(
+                "Aggregated offers must be allocated to the same role. Offer {shown} is to another"
+            ));
         }
     }
     found.ok_or_else(|| "No offers specified".to_owned())
@@ -96,9 +100,22 @@ fn drop_all(
 ) {
     for operation in operations {
         let message = format!("Task launched with invalid offers: {why}");
-        fail_tasks(state, now, framework, operation, (TaskState::Dropped, Reason::InvalidOffers, &message), out);
+        fail_tasks(
+            state,
+            now,
+            framework,
+            operation,
+            (TaskState::Dropped, Reason::InvalidOffers, &message),
+            out,
+        );
         if !is_launch(operation) {
-            fail_operation(state, framework, operation, format!("Operation attempted with invalid offers: {why}"), out);
+            fail_operation(
+                state,
+                framework,
+                operation,
+                format!("Operation attempted with invalid offers: {why}"),
+                out,
+            );
         }
     }
 }
@@ -144,13 +161,22 @@ fn launch(
     mut info: v1::TaskInfo,
     out: &mut Vec<Effect>,
 ) {
-    let (Some(row), Some(agent)) = (state.frameworks.get(framework), state.agents.get(&basis.agent)) else { return };
+    let (Some(row), Some(agent)) = (state.frameworks.get(framework), state.agents.get(&basis.agent)) else {
+        return;
+    };
     let place = validate::Place { framework: row, agent: &agent.facts, role: &basis.role, left: &basis.left };
     let resources = match validate::task(state, &place, &info) {
         Ok(resources) => resources,
         Err(why) => {
             tracing::info!(framework_id = %framework, task = %info.task_id.value.escape_default(), "task refused: {why}");
-            return fail_task(state, now, framework, &info, (TaskState::Error, Reason::TaskInvalid, &why), out);
+            return fail_task(
+                state,
+                now,
+                framework,
+                &info,
+                (TaskState::Error, Reason::TaskInvalid, &why),
+                out,
+            );
         }
     };
     let framework_info = row.info.clone();

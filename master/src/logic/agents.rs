@@ -19,14 +19,17 @@ const REPLACED: &str = "a new agent registered at the same address";
 const ONE_AGENT: &str = "this link is another agent's";
 
 /// An agent without an id asks for one.
-pub(super) fn register(state: &mut State, now: Timestamp, link: LinkId, hello: AgentHello, out: &mut Vec<Effect>) {
+pub(super) fn register(
+    state: &mut State,
+    now: Timestamp,
+    link: LinkId,
+    hello: AgentHello,
+    out: &mut Vec<Effect>,
+) {
     if let Err(why) = check(&hello) {
         return refuse(link, why, out);
     }
-    let inner = &state.inner;
-    let taken = inner.links.get(&link).is_some_and(|owner| inner.addresses.get(&hello.address) != Some(owner))
-        || inner.joining.get(&link).is_some_and(|ticket| inner.admitting.get(&hello.address) != Some(ticket));
-    if taken {
+    if speaks_for_another(state, link, &hello) {
         return refuse(link, ONE_AGENT.to_owned(), out);
     }
     if let Some(ticket) = state.inner.admitting.get(&hello.address).copied() {
@@ -47,10 +50,22 @@ pub(super) fn register(state: &mut State, now: Timestamp, link: LinkId, hello: A
         let address = hello.address.clone();
         let then = Some(Box::new((link, hello)));
         let change = Change::Remove(known.clone());
-        let ticket = state.persist(&known.clone(), change, After::Remove { agent: known, cause: REPLACED, then }, out);
+        let ticket =
+            state.persist(&known.clone(), change, After::Remove { agent: known, cause: REPLACED, then }, out);
         state.inner.admitting.insert(address, ticket);
         state.inner.joining.insert(link, ticket);
     }
+}
+
+/// Whether a link from which an agent without an id registers is that of another agent already.
+fn speaks_for_another(state: &State, link: LinkId, hello: &AgentHello) -> bool {
+    let inner = &state.inner;
+    let admitting = inner.admitting.get(&hello.address);
+    let changes = admitting.and_then(|ticket| inner.waiting.get(ticket)).and_then(After::agent);
+    inner.joining.get(&link).is_some_and(|ticket| admitting != Some(ticket))
+        || inner.links.get(&link).is_some_and(|owner| {
+            inner.addresses.get(&hello.address) != Some(owner) || changes.is_some_and(|agent| agent != owner)
+        })
 }
 
 /// An agent that has an id comes back.
@@ -106,15 +121,25 @@ fn admit(state: &mut State, link: LinkId, hello: AgentHello, out: &mut Vec<Effec
 }
 
 /// A registration from an address of which one is being written.
-fn join_registration(state: &mut State, ticket: Ticket, link: LinkId, hello: AgentHello, out: &mut Vec<Effect>) {
+fn join_registration(
+    state: &mut State,
+    ticket: Ticket,
+    link: LinkId,
+    hello: AgentHello,
+    out: &mut Vec<Effect>,
+) {
     let before = match state.inner.waiting.get_mut(&ticket) {
         Some(After::Register { link: waits, hello: first, .. }) if first.incarnation == hello.incarnation => {
             waits.replace(link)
         }
-        Some(After::Remove { then, .. }) => {
-            then.replace(Box::new((link, hello))).map(|replaced| replaced.0)
+        Some(After::Remove { then, .. }) => then.replace(Box::new((link, hello))).map(|replaced| replaced.0),
+        _ => {
+            return refuse(
+                link,
+                "another agent at this address is being registered; try again".to_owned(),
+                out,
+            );
         }
-        _ => return refuse(link, "another agent at this address is being registered; try again".to_owned(), out),
     };
     take_over(state, ticket, before, link, out);
 }
@@ -238,7 +263,9 @@ fn check(hello: &AgentHello) -> Result<(), String> {
     }
     // Mesos: an agent with a domain can't join a master without one.
     if hello.info.domain.is_some() {
-        return Err("the agent has a domain but this master has none; start the agent without --domain".to_owned());
+        return Err(
+            "the agent has a domain but this master has none; start the agent without --domain".to_owned()
+        );
     }
     if hello.info.hostname.is_empty() || hello.address.is_empty() {
         return Err("the agent names no hostname or no address".to_owned());

@@ -26,18 +26,26 @@ impl State {
     /// Offered, used and free make up the total. Nothing is offered of an agent that reports to use more than it has.
     fn audit_agent(&self, id: &AgentId, agent: &Agent) -> Result<(), String> {
         if !self.fits(id) && !agent.offers.is_empty() {
-            return Err(format!("{:?} are used and {:?} offered of {}", agent.used, agent.offers, agent.total));
+            return Err(format!(
+                "{:?} are used and {:?} offered of {}",
+                agent.used, agent.offers, agent.total
+            ));
         }
         if let Some(free) = self.free_of(id) {
             let mut sum = free.resources;
-            agent.used.values().chain(agent.offers.values()).for_each(|part| sum.add(&part.allocated_to(None)));
-            if !sum.contains(&agent.total) || (self.fits(id) && !agent.total.contains(&sum)) {
+            agent
+                .used
+                .values()
+                .chain(agent.offers.values())
+                .for_each(|part| sum.add(&part.allocated_to(None)));
+            if !(sum.contains(&agent.total) && agent.total.contains(&sum)) {
                 return Err(format!("free, used and offered are {sum} of {}", agent.total));
             }
         }
         let mut used: BTreeMap<FrameworkId, Resources> = BTreeMap::new();
         for key in self.tasks_on(id) {
-            let task = self.tasks.get(&key).ok_or_else(|| format!("task {key:?} is indexed but not there"))?;
+            let task =
+                self.tasks.get(&key).ok_or_else(|| format!("task {key:?} is indexed but not there"))?;
             if task.agent != *id {
                 return Err(format!("task {key:?} is indexed here and on {}", task.agent));
             }
@@ -51,7 +59,9 @@ impl State {
             }
         }
         let same = used.len() == agent.used.len()
-            && used.iter().all(|(id, sum)| agent.used.get(id).is_some_and(|u| u.contains(sum) && sum.contains(u)));
+            && used
+                .iter()
+                .all(|(id, sum)| agent.used.get(id).is_some_and(|u| u.contains(sum) && sum.contains(u)));
         if same { Ok(()) } else { Err(format!("uses {:?}, its tasks {used:?}", agent.used)) }
     }
 
@@ -120,7 +130,9 @@ impl State {
             return Err("the index of streams disagrees".to_owned());
         }
         for agent in self.agents.keys() {
-            if self.recovered.contains_key(agent) || self.unreachable.contains_key(agent) || self.gone.contains_key(agent)
+            if self.recovered.contains_key(agent)
+                || self.unreachable.contains_key(agent)
+                || self.gone.contains_key(agent)
             {
                 return Err(format!("agent {agent} is registered and not"));
             }
@@ -153,6 +165,10 @@ impl State {
             .iter()
             .map(|(role, framework, sum)| ((role.clone(), framework.clone()), sum.clone()))
             .collect();
-        if held == believed { Ok(()) } else { Err(format!("{held:?} is held, the allocator has {believed:?}")) }
+        if held == believed {
+            Ok(())
+        } else {
+            Err(format!("{held:?} is held, the allocator has {believed:?}"))
+        }
     }
 }

@@ -43,7 +43,13 @@ pub(super) fn mark_unreachable(state: &mut State, now: Timestamp, agent: &AgentI
 }
 
 /// MARK_AGENT_GONE of an operator.
-pub(super) fn mark_gone(state: &mut State, now: Timestamp, call: CallId, agent: AgentId, out: &mut Vec<Effect>) {
+pub(super) fn mark_gone(
+    state: &mut State,
+    now: Timestamp,
+    call: CallId,
+    agent: AgentId,
+    out: &mut Vec<Effect>,
+) {
     let known = state.agents.contains(&agent)
         || state.recovered.contains_key(&agent)
         || state.unreachable.contains_key(&agent);

@@ -216,7 +216,12 @@ fn end_tasks(state: &mut State, now: Timestamp, id: &FrameworkId) {
     ended.extend(lost.iter().filter_map(|key| state.drop_unreachable_task(key)));
     for mut task in ended {
         let message = format!("Framework {id} removed");
-        state.declare(now, &mut task, (TaskState::Killed, Reason::FrameworkRemoved, message), &mut Vec::new());
+        state.declare(
+            now,
+            &mut task,
+            (TaskState::Killed, Reason::FrameworkRemoved, message),
+            &mut Vec::new(),
+        );
         state.complete(task);
     }
 }

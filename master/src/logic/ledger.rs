@@ -47,7 +47,10 @@ impl State {
         }
         let mut resources = agent.total.clone();
         for taken in agent.used.values().chain(agent.offers.values()) {
-            resources.subtract_up_to(&taken.allocated_to(None));
+            // An agent that reports to use more than it has gives nothing.
+            if !resources.try_subtract(&taken.allocated_to(None)) {
+                return None;
+            }
         }
         let has_gpus = agent.total.scalar("gpus") > model::Milli::ZERO;
         Some(Free { resources, has_gpus })
@@ -90,8 +93,7 @@ impl State {
         self.inner.unreachable_of_agent.entry(task.agent.clone()).or_default().insert(key.clone());
         let order = self.inner.unreachable_order.entry(task.framework.clone()).or_default();
         order.push_back((task.id.clone(), since));
-        let oldest =
-            if order.len() > self.settings.max_unreachable_tasks { order.pop_front() } else { None };
+        let oldest = if order.len() > self.settings.max_unreachable_tasks { order.pop_front() } else { None };
         self.unreachable_tasks.insert(key.clone(), task);
         if let Some((id, since)) = oldest {
             let key = (key.0, id);
@@ -194,7 +196,8 @@ impl State {
 
     /// Forgets all tasks of an agent that were to end.
     pub(super) fn drop_ghosts(&mut self, agent: &AgentId) {
-        let keys: Vec<TaskKey> = self.inner.ghosts.get(agent).into_iter().flat_map(|g| g.keys()).cloned().collect();
+        let keys: Vec<TaskKey> =
+            self.inner.ghosts.get(agent).into_iter().flat_map(|g| g.keys()).cloned().collect();
         for key in keys {
             self.drop_ghost(agent, &key);
         }
@@ -246,7 +249,11 @@ impl State {
     }
 }
 
-fn remove_from(index: &mut BTreeMap<AgentId, std::collections::BTreeSet<TaskKey>>, agent: &AgentId, key: &TaskKey) {
+fn remove_from(
+    index: &mut BTreeMap<AgentId, std::collections::BTreeSet<TaskKey>>,
+    agent: &AgentId,
+    key: &TaskKey,
+) {
     if let Some(keys) = index.get_mut(agent) {
         keys.remove(key);
         if keys.is_empty() {

@@ -33,8 +33,16 @@ fn send(state: &mut State, now: Timestamp, agent: &AgentId, out: &mut Vec<Effect
 }
 
 /// The time for an answer is over: another ping, or the agent doesn't answer any more.
-pub(super) fn due(state: &mut State, now: Timestamp, agent: &AgentId, generation: u64, out: &mut Vec<Effect>) {
-    let Some(pings) = state.inner.pings.get(agent).filter(|pings| pings.generation == generation) else { return };
+pub(super) fn due(
+    state: &mut State,
+    now: Timestamp,
+    agent: &AgentId,
+    generation: u64,
+    out: &mut Vec<Effect>,
+) {
+    let Some(pings) = state.inner.pings.get(agent).filter(|pings| pings.generation == generation) else {
+        return;
+    };
     let missed = pings.unanswered;
     let Some(row) = state.agents.get(agent) else { return };
     let count = if missed { row.pings_missed + 1 } else { 0 };
@@ -72,7 +80,9 @@ pub(super) fn answered(state: &mut State, agent: &AgentId) {
 pub(super) fn link_lost(state: &mut State, now: Timestamp, link: LinkId, out: &mut Vec<Effect>) {
     if let Some(ticket) = state.inner.joining.remove(&link) {
         match state.inner.waiting.get_mut(&ticket) {
-            Some(After::Register { link: waits, .. } | After::Reregister { link: waits, .. }) => *waits = None,
+            Some(After::Register { link: waits, .. } | After::Reregister { link: waits, .. }) => {
+                *waits = None;
+            }
             Some(After::Remove { then, .. }) => *then = None,
             _ => {}
         }

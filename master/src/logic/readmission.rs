@@ -198,7 +198,8 @@ fn reported_task(
         latest,
         sent: report.unacknowledged.unwrap_or(latest),
         unacknowledged: head.map(|uuid| uuid.to_vec()),
-        statuses: lost.map_or_else(|| report.task.statuses.iter().cloned().map(Into::into).collect(), |t| t.statuses),
+        statuses: lost
+            .map_or_else(|| report.task.statuses.iter().cloned().map(Into::into).collect(), |t| t.statuses),
         unreachable_since: None,
     }
 }
@@ -270,7 +271,12 @@ impl State {
     }
 
     /// Tells an agent the current description of a framework.
-    pub(super) fn update_framework_on(&self, agent: &AgentId, info: &v1::FrameworkInfo, out: &mut Vec<Effect>) {
+    pub(super) fn update_framework_on(
+        &self,
+        agent: &AgentId,
+        info: &v1::FrameworkInfo,
+        out: &mut Vec<Effect>,
+    ) {
         let framework = Some(info.clone());
         self.to_agent(agent, Body::UpdateFramework(link::UpdateFramework { framework }), out);
     }

@@ -53,7 +53,8 @@ fn answer(
     if in_transition {
         return None;
     }
-    let since = lost.and_then(|task| task.unreachable_since).or_else(|| state.unreachable.get(agent?).copied());
+    let since =
+        lost.and_then(|task| task.unreachable_since).or_else(|| state.unreachable.get(agent?).copied());
     let (found, message) = match agent {
         Some(agent) if state.agents.contains(agent) => {
             (TaskState::Gone, "Reconciliation: Task is gone: its agent does not know it")

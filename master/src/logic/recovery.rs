@@ -46,7 +46,13 @@ pub(super) fn recovery_over(state: &mut State, now: Timestamp, out: &mut Vec<Eff
 }
 
 /// The registry answered a write.
-pub(super) fn persisted(state: &mut State, now: Timestamp, ticket: Ticket, done: bool, out: &mut Vec<Effect>) {
+pub(super) fn persisted(
+    state: &mut State,
+    now: Timestamp,
+    ticket: Ticket,
+    done: bool,
+    out: &mut Vec<Effect>,
+) {
     let Some(after) = state.inner.waiting.remove(&ticket) else { return };
     if !done {
         // Mesos: a failed store ends the leading master.
@@ -62,7 +68,9 @@ pub(super) fn persisted(state: &mut State, now: Timestamp, ticket: Ticket, done:
     state.inner.joining.retain(|_, waits| *waits != ticket);
     match after {
         After::Register { agent, link, hello } => agents::registered(state, now, agent, link, *hello, out),
-        After::Reregister { agent, link, report } => readmission::readmit(state, now, &agent, link, *report, out),
+        After::Reregister { agent, link, report } => {
+            readmission::readmit(state, now, &agent, link, *report, out);
+        }
         After::Remove { agent, cause, then } => {
             departures::removed(state, now, &agent, cause, then.map(|then| *then), out);
         }
@@ -92,7 +100,8 @@ pub(super) fn prune(state: &mut State, now: Timestamp, out: &mut Vec<Effect>) {
 }
 
 fn old(entries: &std::collections::BTreeMap<AgentId, Timestamp>, now: Timestamp) -> Vec<AgentId> {
-    let mut by_age: Vec<(Timestamp, &AgentId)> = entries.iter().map(|(agent, since)| (*since, agent)).collect();
+    let mut by_age: Vec<(Timestamp, &AgentId)> =
+        entries.iter().map(|(agent, since)| (*since, agent)).collect();
     by_age.sort_unstable();
     let beyond = by_age.len().saturating_sub(MAX_ENTRIES);
     let too_old = by_age.partition_point(|(since, _)| now.since(*since) > MAX_AGE);
@@ -100,7 +109,8 @@ fn old(entries: &std::collections::BTreeMap<AgentId, Timestamp>, now: Timestamp)
 }
 
 impl After {
-    fn agent(&self) -> Option<&AgentId> {
+    /// The agent it changes.
+    pub(super) fn agent(&self) -> Option<&AgentId> {
         match self {
             After::Register { agent, .. }
             | After::Reregister { agent, .. }

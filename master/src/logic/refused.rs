@@ -42,9 +42,14 @@ impl Refused {
         match self {
             Refused::UnknownFramework(id) => format!("Framework '{id}' cannot be found"),
             Refused::NotSubscribed(id) => format!("Framework '{id}' is not subscribed"),
-            Refused::NoStreamId => "All non-subscribe calls should include the 'Mesos-Stream-Id' header".to_owned(),
+            Refused::NoStreamId => {
+                "All non-subscribe calls should include the 'Mesos-Stream-Id' header".to_owned()
+            }
             Refused::OtherStreamId(given) => {
-                format!("The stream ID '{}' included in this request is not the current one", given.escape_default())
+                format!(
+                    "The stream ID '{}' included in this request is not the current one",
+                    given.escape_default()
+                )
             }
             Refused::UnknownAgent(id) => format!("Agent '{id}' cannot be found"),
             Refused::InTransition(id) => format!("Agent '{id}' is being changed by another call; try again"),

@@ -102,7 +102,9 @@ fn minimums(
     for (name, filters) in &info.offer_filters {
         let Some(role) = roles.iter().find(|role| role.as_str() == name) else {
             let name = name.escape_default();
-            return Err(format!("Offer filters are given for role '{name}', which is not one of the framework's"));
+            return Err(format!(
+                "Offer filters are given for role '{name}', which is not one of the framework's"
+            ));
         };
         let Some(least) = &filters.min_allocatable_resources else { continue };
         let one = |list: &v1::offer_filters::ResourceQuantities| {
@@ -137,9 +139,8 @@ mod tests {
             ..Default::default()
         };
         if multi {
-            info.capabilities.push(v1::framework_info::Capability {
-                r#type: Some(Capability::MultiRole.into()),
-            });
+            info.capabilities
+                .push(v1::framework_info::Capability { r#type: Some(Capability::MultiRole.into()) });
         }
         info
     }

@@ -39,7 +39,9 @@ pub(super) fn update(
         Some(true) => record(state, &key, &status, latest),
         // Its id runs elsewhere by now: the framework must not take one for the other.
         Some(false) => return acknowledge_for_framework(state, &agent, &key, &status, out),
-        None => tracing::debug!(framework_id = %key.0, task_id = %key.1, "update of an unknown task passed on"),
+        None => {
+            tracing::debug!(framework_id = %key.0, task_id = %key.1, "update of an unknown task passed on");
+        }
     }
     let Some(framework) = state.frameworks.get(&key.0) else { return };
     let mut status = status;
@@ -112,8 +114,11 @@ fn send_acknowledgement(
     uuid: impl Into<bytes::Bytes>,
     out: &mut Vec<Effect>,
 ) {
-    let message =
-        link::Acknowledge { framework_id: framework.to_string(), task_id: task.to_string(), uuid: uuid.into() };
+    let message = link::Acknowledge {
+        framework_id: framework.to_string(),
+        task_id: task.to_string(),
+        uuid: uuid.into(),
+    };
     state.to_agent(agent, Body::Acknowledge(message), out);
 }
 

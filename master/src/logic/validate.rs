@@ -31,7 +31,10 @@ pub(super) struct Place<'a> {
 pub(super) fn task(state: &State, place: &Place<'_>, info: &v1::TaskInfo) -> Result<Resources, String> {
     id(state, place.framework, &TaskId::from(&info.task_id))?;
     agent(&place.agent.id, &AgentId::from(&info.agent_id))?;
-    not_negative("kill_policy.grace_period", info.kill_policy.as_ref().and_then(|p| p.grace_period.as_ref()))?;
+    not_negative(
+        "kill_policy.grace_period",
+        info.kill_policy.as_ref().and_then(|p| p.grace_period.as_ref()),
+    )?;
     not_negative("max_completion_time", info.max_completion_time.as_ref())?;
     what_runs(info)?;
     if let Some(check) = &info.check {
@@ -84,9 +87,13 @@ fn what_runs(info: &v1::TaskInfo) -> Result<(), String> {
     match (&info.command, &info.executor) {
         (Some(command), None) => environment(command.environment.as_ref()),
         (None, Some(_)) => {
-            Err("Task has an 'executor': executors are not supported by this version, give a 'command'".to_owned())
+            Err("Task has an 'executor': executors are not supported by this version, give a 'command'"
+                .to_owned())
         }
-        _ => Err("Task should have at least one (but not both) of CommandInfo or ExecutorInfo present".to_owned()),
+        _ => {
+            Err("Task should have at least one (but not both) of CommandInfo or ExecutorInfo present"
+                .to_owned())
+        }
     }
 }
 
@@ -98,21 +105,26 @@ fn environment(environment: Option<&v1::Environment>) -> Result<(), String> {
         match variable.r#type() {
             Type::Unknown => return Err("Environment variable of type 'UNKNOWN' is not allowed".to_owned()),
             Type::Value if variable.secret.is_some() => {
-                return Err(format!("Environment variable '{name}' of type 'VALUE' must not have a secret set"));
+                return Err(format!(
+                    "Environment variable '{name}' of type 'VALUE' must not have a secret set"
+                ));
             }
             Type::Value if variable.value.is_none() => {
                 return Err(format!("Environment variable '{name}' of type 'VALUE' must have a value set"));
             }
             Type::Value => {}
             Type::Secret if variable.value.is_some() => {
-                return Err(format!("Environment variable '{name}' of type 'SECRET' must not have a value set"));
+                return Err(format!(
+                    "Environment variable '{name}' of type 'SECRET' must not have a value set"
+                ));
             }
             Type::Secret => {
                 let secret = variable.secret.as_ref().ok_or_else(|| {
                     format!("Environment variable '{name}' of type 'SECRET' must have a secret set")
                 })?;
-                container::secret(secret)
-                    .map_err(|why| format!("Environment variable '{name}' specifies an invalid secret: {why}"))?;
+                container::secret(secret).map_err(|why| {
+                    format!("Environment variable '{name}' specifies an invalid secret: {why}")
+                })?;
                 if secret.value.as_ref().is_some_and(|value| value.data.contains(&0)) {
                     return Err(format!(
                         "Environment variable '{name}' specifies a secret containing null bytes, which is not allowed"
@@ -128,7 +140,8 @@ fn environment(environment: Option<&v1::Environment>) -> Result<(), String> {
 fn resources(messages: &[v1::Resource], role: &Role) -> Result<Resources, String> {
     let invalid = |bad: model::resources::BadResource| format!("Task uses invalid resources: {bad}");
     let all = messages.iter().map(Resource::from_wire).collect::<Result<Vec<_>, _>>().map_err(invalid)?;
-    if let Some(other) = all.iter().filter_map(|r| r.kind.allocated_to.as_ref()).find(|other| *other != role) {
+    if let Some(other) = all.iter().filter_map(|r| r.kind.allocated_to.as_ref()).find(|other| *other != role)
+    {
         return Err(format!("Task uses resources allocated to role '{other}', the offers are for '{role}'"));
     }
     distinct_volumes(&all)?;

@@ -9,7 +9,9 @@ use wire::v1::{check_info, health_check};
 /// What is wrong, in Mesos' words.
 pub(super) fn check(info: &v1::CheckInfo) -> Result<(), String> {
     match info.r#type() {
-        check_info::Type::Unknown if info.r#type.is_none() => return Err("CheckInfo must specify 'type'".to_owned()),
+        check_info::Type::Unknown if info.r#type.is_none() => {
+            return Err("CheckInfo must specify 'type'".to_owned());
+        }
         check_info::Type::Unknown => return Err("'UNKNOWN' is not a valid check type".to_owned()),
         check_info::Type::Command => {
             let command = info.command.as_ref().ok_or("Expecting 'command' to be set for COMMAND check")?;
@@ -37,14 +39,18 @@ pub(super) fn check(info: &v1::CheckInfo) -> Result<(), String> {
 pub(super) fn health_check(check: &v1::HealthCheck) -> Result<(), String> {
     match implied_type(check) {
         None => return Err("HealthCheck must specify 'type'".to_owned()),
-        Some(health_check::Type::Unknown) => return Err("'UNKNOWN' is not a valid health check type".to_owned()),
+        Some(health_check::Type::Unknown) => {
+            return Err("'UNKNOWN' is not a valid health check type".to_owned());
+        }
         Some(health_check::Type::Command) => {
-            let command = check.command.as_ref().ok_or("Expecting 'command' to be set for COMMAND health check")?;
+            let command =
+                check.command.as_ref().ok_or("Expecting 'command' to be set for COMMAND health check")?;
             command_of(command)?;
         }
         Some(health_check::Type::Http) => {
             let http = check.http.as_ref().ok_or("Expecting 'http' to be set for HTTP health check")?;
-            if let Some(scheme) = http.scheme.as_deref().filter(|scheme| !matches!(*scheme, "http" | "https")) {
+            if let Some(scheme) = http.scheme.as_deref().filter(|scheme| !matches!(*scheme, "http" | "https"))
+            {
                 return Err(format!("Unsupported HTTP health check scheme: '{}'", scheme.escape_default()));
             }
             path_of(http.path.as_deref())?;

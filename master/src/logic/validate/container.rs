@@ -20,7 +20,8 @@ pub(super) fn check(container: &v1::ContainerInfo) -> Result<(), String> {
         }
     }
     if container.linux_info.as_ref().is_some_and(|linux| linux.share_cgroups == Some(false)) {
-        let text = "Only task groups may set 'share_cgroups' to 'false'; a command task has cgroups of its own";
+        let text =
+            "Only task groups may set 'share_cgroups' to 'false'; a command task has cgroups of its own";
         return Err(text.to_owned());
     }
     Ok(())
@@ -55,10 +56,16 @@ pub(super) fn secret(secret: &v1::Secret) -> Result<(), String> {
     let wrong = |text: &str| Err(text.to_owned());
     match (secret.r#type(), &secret.reference, &secret.value) {
         (secrets::Type::Unknown, ..) => wrong("Secret of type UNKNOWN is not allowed"),
-        (secrets::Type::Reference, None, _) => wrong("Secret of type REFERENCE must have the 'reference' field set"),
-        (secrets::Type::Reference, _, Some(_)) => wrong("Secret of type REFERENCE must not have the 'value' field set"),
+        (secrets::Type::Reference, None, _) => {
+            wrong("Secret of type REFERENCE must have the 'reference' field set")
+        }
+        (secrets::Type::Reference, _, Some(_)) => {
+            wrong("Secret of type REFERENCE must not have the 'value' field set")
+        }
         (secrets::Type::Value, _, None) => wrong("Secret of type VALUE must have the 'value' field set"),
-        (secrets::Type::Value, Some(_), _) => wrong("Secret of type VALUE must not have the 'reference' field set"),
+        (secrets::Type::Value, Some(_), _) => {
+            wrong("Secret of type VALUE must not have the 'reference' field set")
+        }
         _ => Ok(()),
     }
 }

@@ -30,7 +30,8 @@ pub(super) fn check(
             return Err(format!("Task has a limit of {name} but requests none"));
         }
         // Infinity is allowed and means no limit; NaN compares as too small.
-        let enough = limit.value == f64::INFINITY || Milli::from_f64(limit.value).is_some_and(|limit| limit >= request);
+        let enough = limit.value == f64::INFINITY
+            || Milli::from_f64(limit.value).is_some_and(|limit| limit >= request);
         if !enough {
             return Err(format!("Task's limit of {name} ({}) is below its request ({request})", limit.value));
         }

@@ -264,7 +264,8 @@ fn limits_of_tasks() {
         not a number: Task's limit of mem (NaN) is below its request (64)
         of nothing requested: Task has a limit of mem but requests none
         of disk: Task has a limit of 'disk': only cpus and mem can be limited
-    "#]].assert_eq(&got);
+    "#]]
+    .assert_eq(&got);
     assert!(check_with("OTHER", limit("mem", 128.0)).unwrap_err().contains("TASK_RESOURCE_LIMITS"));
 }
 
@@ -365,7 +366,8 @@ fn checks_of_tasks() {
         http path: Task uses invalid check: The path 'x' of HTTP check must start with '/'
         tcp missing: Task uses invalid check: Expecting 'tcp' to be set for TCP check
         negative delay: Task uses invalid check: Expecting 'delay_seconds' to be non-negative
-    "#]].assert_eq(&got);
+    "#]]
+    .assert_eq(&got);
 }
 
 fn variable(change: impl FnOnce(&mut environment::Variable)) -> impl FnOnce(&mut TaskInfo) {
