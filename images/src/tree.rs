@@ -14,6 +14,9 @@ pub(crate) fn open_dir(parent: impl AsFd, name: impl rustix::path::Arg) -> Resul
     rustix::fs::openat(parent, name, flags, Mode::empty())
 }
 
+/// How often a directory is emptied again that another process still fills.
+const MAX_TRIES: u32 = 16;
+
 /// Removes a file, link or directory tree; one that is gone already is no error.
 ///
 /// # Errors
@@ -30,14 +33,19 @@ pub(crate) fn remove_at(parent: impl AsFd, name: impl rustix::path::Arg + Copy) 
         Err(Errno::ISDIR | Errno::PERM) => {}
         Err(error) => return Err(error),
     }
-    match open_dir(parent, name) {
-        Ok(dir) => empty(dir)?,
-        Err(Errno::NOENT) => return Ok(()),
-        Err(error) => return Err(error),
-    }
-    match rustix::fs::unlinkat(parent, name, AtFlags::REMOVEDIR) {
-        Err(Errno::NOENT) => Ok(()),
-        other => other,
+    let mut tries = 0;
+    loop {
+        match open_dir(parent, name) {
+            Ok(dir) => empty(dir)?,
+            Err(Errno::NOENT) => return Ok(()),
+            Err(error) => return Err(error),
+        }
+        match rustix::fs::unlinkat(parent, name, AtFlags::REMOVEDIR) {
+            Err(Errno::NOENT) => return Ok(()),
+            // Another process has just put a file there, such as a layer's mark of being settled.
+            Err(Errno::NOTEMPTY) if tries < MAX_TRIES => tries += 1,
+            other => return other,
+        }
     }
 }
 

@@ -18,6 +18,9 @@ use crate::allocator::filters::Filter;
 const DEFAULT_REFUSAL: Duration = Duration::from_secs(5);
 const LONGEST_REFUSAL: Duration = Duration::from_secs(365 * 24 * 3600);
 
+/// Most offers in one OFFERS event, so that a large cluster doesn't make a message of many megabytes.
+const MOST_AT_ONCE: usize = 1000;
+
 /// Runs a round of the allocator and sends what it gives.
 pub(super) fn round(state: &mut State, now: Timestamp, out: &mut Vec<Effect>) {
     let mut allocator = std::mem::take(&mut state.inner.allocator);
@@ -35,9 +38,12 @@ pub(super) fn round(state: &mut State, now: Timestamp, out: &mut Vec<Effect>) {
         let free = state.free_of(&agent);
         state.inner.allocator.agent_keeps(&agent, free.as_ref().map(|free| &free.resources));
     }
-    for (framework, offers) in by_framework {
-        if let Some(stream) = state.frameworks.get(&framework).and_then(|row| row.stream) {
+    for (framework, mut offers) in by_framework {
+        let Some(stream) = state.frameworks.get(&framework).and_then(|row| row.stream) else { continue };
+        while !offers.is_empty() {
+            let rest = offers.split_off(offers.len().min(MOST_AT_ONCE));
             out.push(Effect::ToFramework { stream, event: SchedulerEvent::Offers(offers) });
+            offers = rest;
         }
     }
 }
