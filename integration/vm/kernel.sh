@@ -4,9 +4,17 @@
 set -euo pipefail
 dir=$(mkdir -p "$1" && cd "$1" && pwd)
 [ -e "$dir/kernel/version" ] && exit 0
-package=$(apt-cache depends linux-image-cloud-amd64 | awk '/Depends: linux-image-/ {print $2; exit}')
+newest() {
+    { apt-cache depends linux-image-cloud-amd64 2>/dev/null || true; } | awk '/Depends: linux-image-/ {print $2; exit}'
+}
+package=$(newest)
 if [ -z "$package" ]; then
-    echo "kernel.sh: apt knows no linux-image-cloud-amd64; run 'apt-get update' first" >&2
+    # A fresh machine has no lists of packages yet.
+    apt-get update -qq
+    package=$(newest)
+fi
+if [ -z "$package" ]; then
+    echo "kernel.sh: apt knows no linux-image-cloud-amd64; the machine is no Debian on amd64, or its lists are empty" >&2
     exit 1
 fi
 echo "fetching $package for the virtual machine"
