@@ -12,6 +12,7 @@ pub mod link;
 mod maps;
 pub mod media;
 pub mod proto;
+pub mod query;
 mod raw;
 pub mod recordio;
 mod required;

@@ -12,9 +12,9 @@ use serde_json::{Value, json};
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 
-use super::query::Query;
 use super::tree::{self, Entry, Place, TreeError};
 use super::{Api, Body, Refusal, refuse};
+use wire::query::Query;
 
 /// Mesos: at most 16 pages a call.
 pub(super) const MAX_READ: u64 = 16 * 4096;

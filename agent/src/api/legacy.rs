@@ -10,11 +10,11 @@ use serde_json::{Map, Value, json};
 use wire::v1;
 use wire::v1::framework_info::capability::Type as Capability;
 
-use super::query::Query;
 use super::{About, Refusal, refuse};
 use crate::VERSION;
 use crate::logic::{Framework, Stage, Task, View};
 use crate::service::Paths;
+use wire::query::Query;
 
 /// Mesos prints these even when there is nothing of them.
 const ALWAYS: [&str; 4] = ["cpus", "gpus", "mem", "disk"];

@@ -3,7 +3,6 @@
 mod files;
 mod legacy;
 mod operator;
-mod query;
 mod routes;
 mod tree;
 
@@ -22,8 +21,8 @@ use tokio::sync::watch;
 
 use crate::logic::View;
 use crate::service::{Paths, Reader};
-use query::Query;
 use routes::{NoRoute, Route};
+use wire::query::Query;
 
 /// Largest body of a request.
 const MAX_BODY: usize = 1 << 20;

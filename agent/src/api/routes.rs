@@ -1,6 +1,6 @@
 //! The routing table, and how Mesos finds a route in it.
 
-use super::query::decode;
+use wire::query::decode;
 
 /// Where a request goes.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

@@ -7,7 +7,6 @@ pub mod json;
 mod legacy;
 mod messages;
 mod operator;
-mod query;
 mod routes;
 mod scheduler;
 mod stream;

@@ -2,8 +2,8 @@
 
 use http::StatusCode;
 
-use super::query::decode;
 use super::{Refusal, empty, text};
+use wire::query::decode;
 
 /// Where a request goes.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

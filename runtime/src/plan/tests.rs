@@ -7,7 +7,7 @@ use crate::spec::{ContainerId, Rootfs, SandboxMount};
 fn spec() -> ContainerSpec {
     let mut spec = ContainerSpec::new(ContainerId::new("c1").unwrap(), vec!["sh".into()]);
     spec.rootfs = Rootfs::Directory("/srv/rootfs".into());
-    spec.sandbox = Some(SandboxMount { source: "/work/sandbox".into(), target: "/mnt/mesos/sandbox".into() });
+    spec.sandbox = Some(SandboxMount { source: "/srv/sandbox".into(), target: "/mnt/mesos/sandbox".into() });
     spec.hostname = Some("box".into());
     spec.env = vec![("A".into(), "b".into())];
     spec
@@ -61,7 +61,7 @@ fn everything_on() {
         {"destination":"/dev/mqueue","options":["nosuid","noexec","nodev"],"source":"mqueue","type":"mqueue"}
         {"destination":"/sys","options":["nosuid","noexec","nodev","ro"],"source":"sysfs","type":"sysfs"}
         {"destination":"/sys/fs/cgroup","options":["nosuid","noexec","nodev","ro"],"source":"cgroup2","type":"cgroup2"}
-        {"destination":"/mnt/mesos/sandbox","options":["rbind","rw","nosuid","nodev"],"source":"/work/sandbox","type":"bind"}
+        {"destination":"/mnt/mesos/sandbox","options":["rbind","rw","nosuid","nodev"],"source":"/srv/sandbox","type":"bind"}
         root.path: "/run/c1/mnt/rootfs"
         root.readonly: false
         process.args: ["sh"]

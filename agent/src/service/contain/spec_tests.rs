@@ -82,7 +82,7 @@ fn overlay() -> Rootfs {
 fn a_task_with_an_image() {
     let image = image();
     let spec =
-        spec(&common(), &launch(task("cpus:0.5;mem:64")), Path::new("/work/s"), Some((&image, overlay())))
+        spec(&common(), &launch(task("cpus:0.5;mem:64")), Path::new("/srv/s"), Some((&image, overlay())))
             .unwrap();
     let env: Vec<String> = spec.env.iter().map(|(name, value)| format!("{name}={value}")).collect();
     expect![[r#"
@@ -91,7 +91,7 @@ fn a_task_with_an_image() {
         MESOS_FRAMEWORK_ID=F
         MESOS_EXECUTOR_ID=t
         MESOS_TASK_ID=t
-        MESOS_DIRECTORY=/work/s
+        MESOS_DIRECTORY=/srv/s
         MESOS_SANDBOX=/mnt/mesos/sandbox
         MESOS_CONTAINER_ID=c1
         MESOS_SLAVE_ID=A-S0
@@ -112,19 +112,19 @@ fn a_task_with_an_image() {
     assert_eq!(spec.argv, ["/bin/sh", "-c", "echo $HOME"]);
     assert_eq!((spec.cwd.to_str(), spec.user.as_deref()), (Some("/app"), Some("www")));
     assert_eq!(spec.rootfs, overlay());
-    assert_eq!(spec.stdout.as_deref(), Some(Path::new("/work/s/stdout")));
+    assert_eq!(spec.stdout.as_deref(), Some(Path::new("/srv/s/stdout")));
     let sandbox = spec.sandbox.unwrap();
     assert_eq!(
         (sandbox.source.to_str(), sandbox.target.to_str()),
-        (Some("/work/s"), Some("/mnt/mesos/sandbox"))
+        (Some("/srv/s"), Some("/mnt/mesos/sandbox"))
     );
 }
 
 #[test]
 fn a_task_without_an_image_works_in_its_sandbox() {
-    let spec = spec(&common(), &launch(task("cpus:1;mem:64")), Path::new("/work/s"), None).unwrap();
-    assert_eq!((spec.rootfs, spec.cwd.to_str()), (Rootfs::Host, Some("/work/s")));
-    assert!(spec.env.contains(&("MESOS_SANDBOX".to_owned(), "/work/s".to_owned())));
+    let spec = spec(&common(), &launch(task("cpus:1;mem:64")), Path::new("/srv/s"), None).unwrap();
+    assert_eq!((spec.rootfs, spec.cwd.to_str()), (Rootfs::Host, Some("/srv/s")));
+    assert!(spec.env.contains(&("MESOS_SANDBOX".to_owned(), "/srv/s".to_owned())));
 }
 
 #[test]

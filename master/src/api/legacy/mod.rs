@@ -13,13 +13,13 @@ use hyper::body::Incoming;
 use wire::media::JSON;
 
 use super::json::{self, Object};
-use super::query::Query;
 use super::routes::Page;
 use super::{Api, Body, Refusal, body, need_post, operator, refuse, with_type};
 use crate::about::About;
 use crate::logic::OperatorAction;
 use crate::version;
 use crate::view::View;
+use wire::query::Query;
 
 /// Longest name of a function in `jsonp`.
 const MAX_JSONP: usize = 128;

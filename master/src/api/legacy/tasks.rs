@@ -6,10 +6,10 @@ use std::sync::Arc;
 use wire::v1;
 
 use super::super::json::{self, Object};
-use super::super::query::Query;
 use super::parts;
 use crate::logic::Task;
 use crate::view::View;
+use wire::query::Query;
 
 /// Mesos: so many unless `limit` says otherwise.
 const LIMIT: usize = 100;

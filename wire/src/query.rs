@@ -1,4 +1,4 @@
-//! `name=value&name=value`, in URLs and in the bodies of forms.
+//! Pairs `name=value&name=value`, in URLs and in the bodies of forms, and percent-decoding.
 
 /// Most pairs that are looked at.
 const MAX_PAIRS: usize = 1000;
