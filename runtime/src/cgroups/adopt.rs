@@ -1,13 +1,14 @@
 //! Putting a container's first process where it belongs, so that libcontainer need not.
 //!
-//! In the v2 tree a process can be born (`CLONE_INTO_CGROUP`); moving a living one makes the kernel wait for a
-//! grace period of RCU, some 10 ms. The v1 hierarchies of a hybrid host know only the latter; all of them in
-//! one burst wait but once.
+//! In the v2 tree a process is born in its cgroup (`CLONE_INTO_CGROUP`). The v1 hierarchies of a hybrid host know
+//! only moves, and for the move of a process the kernel waits for a grace period of RCU, some 10 ms; only a thread
+//! that moves itself by the file `tasks` is spared that. So the first process goes there itself.
 
 use std::fs::File;
 use std::os::fd::OwnedFd;
 use std::path::Path;
 
+use super::keeper::{MYSELF, V1_SELF};
 use super::{Cgroups, Error, LEAF, files};
 
 /// What a new cpuset lacks before a process may join it.
@@ -24,13 +25,12 @@ impl Cgroups {
         File::open(&path).map(OwnedFd::from).map_err(|source| Error::Read { path, source })
     }
 
-    /// On a hybrid host, moves a process that was born in [`Cgroups::birthplace`] into the container's cgroup of
-    /// every v1 hierarchy, which is made where it is missing. Nothing on pure v2.
+    /// On a hybrid host, moves the calling process, which was born in [`Cgroups::birthplace`] and has one thread,
+    /// into the container's cgroup of every v1 hierarchy, which is made where it is missing. Nothing on pure v2.
     ///
     /// # Errors
     /// What the kernel said.
-    pub fn adopt(&self, pid: i32) -> Result<(), Error> {
-        let mut places = Vec::new();
+    pub fn join(&self) -> Result<(), Error> {
         for mount in &self.layout.v1 {
             let mut at = mount.path.clone();
             for part in self.root.iter().chain([self.id.as_ref()]) {
@@ -40,10 +40,9 @@ impl Cgroups {
                     inherit_cpuset(&at)?;
                 }
             }
-            places.push(at.join("cgroup.procs"));
+            files::write(&at.join(V1_SELF), MYSELF)?;
         }
-        let pid = pid.to_string();
-        places.iter().try_for_each(|place| files::write(place, &pid))
+        Ok(())
     }
 }
 

@@ -12,7 +12,7 @@
 //! and no process of it can be where they are set (Mesos has the same leaf).
 //!
 //! All is made here before libcontainer starts anything, and libcontainer itself does no cgroup work: the process
-//! that calls it is born in the container's cgroup ([`Cgroups::birthplace`], [`Cgroups::adopt`]) and sees no
+//! that calls it is born in the container's cgroup ([`Cgroups::birthplace`], [`Cgroups::join`]) and sees no
 //! cgroup mounts. (Its v2 manager would enable every controller and ignore the errors, its v1 manager knows
 //! nothing of a hybrid host's unified tree and parses the mount table a dozen times a start.)
 //!
@@ -176,7 +176,7 @@ impl Cgroups {
 
     fn make_hybrid(&self, controllers: &BTreeSet<Controller>) -> Result<(), Error> {
         let mut mounts = vec![self.layout.unified.as_path()];
-        // The others are made by `adopt`. The freezer tells who belongs to the container when tracking failed.
+        // The others are made by `join`. The freezer tells who belongs to the container when tracking failed.
         let ours =
             ENFORCED.iter().filter(|one| controllers.contains(one)).flat_map(|one| layout::v1_names(*one));
         for name in ours.copied().chain(["freezer"]) {

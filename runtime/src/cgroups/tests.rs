@@ -215,7 +215,7 @@ fn who_left_the_tracking_cgroup_is_killed_all_the_same() {
         return;
     }
     let cgroups = root.create("c1", &limits(256 << 20, 40)).unwrap();
-    let mut child = shell(&cgroups, "sleep 1000");
+    let mut child = shell(&cgroups, "exec sleep 1000");
     files::write(&root.layout.unified.join("cgroup.procs"), &child.id().to_string()).unwrap();
     assert!(cgroups.is_populated().unwrap(), "the v1 cgroups still have it");
     cgroups.kill().unwrap();
@@ -301,7 +301,7 @@ fn a_busy_cgroup_is_not_removed_but_its_nested_ones_are() {
     let Some(root) = Root::new("busy") else { return };
     let cgroups = root.create("c1", &limits(64 << 20, 10)).unwrap();
     fs::create_dir_all(cgroups.tracking().join("nested/deeper")).unwrap();
-    let mut child = shell(&cgroups, "sleep 1000");
+    let mut child = shell(&cgroups, "exec sleep 1000");
     let error = cgroups.remove(Duration::from_millis(50)).unwrap_err();
     let Error::Busy { processes, .. } = &error else { panic!("{error}") };
     assert!(processes.contains(&i32::try_from(child.id()).unwrap()), "{error}");
@@ -388,7 +388,7 @@ fn the_longest_policy_passes_the_verifier() {
 }
 
 #[test]
-fn a_keeper_enters_and_leaves() {
+fn a_keeper_leaves_its_callers_cgroups() {
     let Some(root) = Root::new("keeper") else { return };
     let cgroups = root.create("c1", &limits(64 << 20, 10)).unwrap();
     let unified = || {
@@ -399,12 +399,10 @@ fn a_keeper_enters_and_leaves() {
     let before = unified();
     root.layout.settle_keeper(&root.name).unwrap();
     assert_eq!(unified(), format!("/{}/keepers", root.name));
-    cgroups.enter().unwrap();
-    if root.layout.is_hybrid() {
-        assert_eq!(unified(), format!("/{}/c1", root.name));
+    if let Some(pids) = root.layout.v1_mount("pids") {
+        let members = fs::read_to_string(pids.join(&root.name).join("keepers/tasks")).unwrap();
+        assert_eq!(members.lines().count(), 1, "this thread alone: {members}");
     }
-    cgroups.leave().unwrap();
-    assert_eq!(unified(), format!("/{}/keepers", root.name));
     // Back to where it was, in every hierarchy, for the test's own clean-up.
     for mount in std::iter::once(&root.layout.unified).chain(root.layout.v1.iter().map(|mount| &mount.path)) {
         let _ = files::write(&mount.join(before.trim_start_matches('/')).join("cgroup.procs"), "0");

@@ -7,14 +7,13 @@
 //! nothing of them is left on the host. Its clones are the keeper's children (`as_sibling`).
 //!
 //! ```text
-//! keeper  --clone3--> builder   mounts, checks, writes the bundle
-//!         --"go"----> builder   (the keeper has put it into the v1 cgroups, where there are any)
+//! keeper  --clone3--> builder   joins the v1 cgroups, where there are any; mounts, checks, writes the bundle
 //!         <--Built--- builder   libcontainer's build() is done, PID 1 waits
 //!         <--LetGo--- builder   start() is done; the builder ends
 //!         <--Failed-- builder   any of it failed; the builder ends
 //! ```
 use std::ffi::CString;
-use std::io::{self, Read, Write};
+use std::io::{self, Write};
 use std::os::fd::{AsFd, OwnedFd, RawFd};
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
@@ -47,9 +46,6 @@ use crate::spec::ContainerSpec;
 /// Processes that a container has while it starts: builder, libcontainer's two, the command.
 const LEAST_PIDS: u64 = 4;
 
-/// What the keeper tells.
-const GO: &[u8] = b"g";
-
 /// What the builder tells.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) enum Progress {
@@ -77,24 +73,16 @@ pub(crate) fn spawn(job: &Job, cgroups: &Cgroups, foreign: &[RawFd]) -> Result<B
         .map_err(|errno| failed("can't make a pipe", &io::Error::from(errno)))?;
     rustix::io::ioctl_fionbio(&report, true)
         .map_err(|errno| failed("can't make a pipe", &io::Error::from(errno)))?;
-    let in_cgroup =
-        |error| Failure::host(Stage::Cgroup, "can't put a process into the container's cgroup", &error);
-    let birthplace = cgroups.birthplace().map_err(in_cgroup)?;
+    let birthplace = cgroups.birthplace().map_err(|error| not_in_cgroup(&error))?;
     let keeper = rustix::process::getpid().as_raw_nonzero().get();
     let born = linux::fork_into(birthplace.as_fd());
-    let pid = match born.map_err(|error| failed("can't make the container's first process", &error))? {
-        Some(pid) => pid,
-        None => {
-            linux::close_in_clone(foreign);
-            drop((ours, report));
-            become_builder(job, cgroups, theirs, report_end, keeper)
-        }
-    };
+    if born.map_err(|error| failed("can't make the container's first process", &error))?.is_none() {
+        linux::close_in_clone(foreign);
+        drop((ours, report));
+        become_builder(job, cgroups, theirs, report_end, keeper)
+    }
     drop((theirs, report_end));
-    let mut stream = ours;
-    cgroups.adopt(pid).map_err(in_cgroup)?;
-    // A builder that has ended by now said why, which is heard later.
-    let _ = stream.write_all(GO);
+    let stream = ours;
     stream.set_nonblocking(true).map_err(|error| failed("can't make a socket", &error))?;
     Ok(Builder { stream, report })
 }
@@ -132,6 +120,7 @@ impl Site<'_> {
     fn start(&mut self, mounts: &dyn Mounts, report: OwnedFd) -> Result<(), Failure> {
         let lost = |error| Failure::host(Stage::Build, "the keeper can't be reached", &error);
         let spec = &self.job.spec;
+        self.cgroups.join().map_err(|error| not_in_cgroup(&error))?;
         let root = rootfs::mount(mounts, &spec.rootfs, &self.mount)?;
         if spec.rootfs.is_image() {
             guard::mount_points(root.as_fd(), &GUARDED)?;
@@ -145,7 +134,6 @@ impl Site<'_> {
         let place = Place::new(&self.mount);
         self.write_bundle(&place, &identity)?;
         let executor = executor(spec, &identity, report)?;
-        self.keeper.read_exact(&mut [0]).map_err(lost)?;
         let mut container = build(spec, &place, stdio, executor)?;
         let pid = container.pid().ok_or_else(|| {
             Failure::new(Stage::Build, FailureKind::Host, "the container's first process has no id")
@@ -168,6 +156,10 @@ impl Site<'_> {
         oci.save(place.bundle.join("config.json"))
             .map_err(|error| Failure::host(Stage::Prepare, "can't write the bundle", &error))
     }
+}
+
+fn not_in_cgroup(error: &crate::cgroups::Error) -> Failure {
+    Failure::host(Stage::Cgroup, "can't put a process into the container's cgroup", error)
 }
 
 fn executor(spec: &ContainerSpec, identity: &Identity, report: OwnedFd) -> Result<Become, Failure> {
