@@ -20,7 +20,12 @@ qemu-system-x86|/usr/bin/qemu-system-x86_64|a machine with pure cgroup v2
 cpio|/usr/bin/cpio|its initramfs
 kmod|/sbin/modprobe|its kernel modules
 e2fsprogs|/sbin/mke2fs|its disk
-iproute2|/sbin/ip|networks of test hosts"
+iproute2|/sbin/ip|networks of test hosts
+python3|/usr/bin/python3|runs a scheduler that others wrote
+python3-venv|/usr/share/doc/python3-venv|keeps what it needs apart
+nodejs|/usr/bin/node|runs another one
+npm|/usr/bin/npm|fetches it
+g++|/usr/bin/g++|compiles the engine of the fuzz targets"
 bench="$demo
 runc|/usr/sbin/runc|compared with
 crun|/usr/bin/crun|compared with
@@ -68,4 +73,10 @@ fi
 if [ "$1" = test ] && ! cargo nextest --version >/dev/null 2>&1; then
     step "building cargo-nextest, which runs the tests (some minutes, once)"
     cargo install --locked cargo-nextest
+fi
+
+if [ "$1" = test ]; then
+    # From PyPI and npm, pinned; where they can't be reached their tests are skipped, and say so.
+    "$(dirname "$0")/../integration/clients/install.sh" "$(target_dir)/clients" ||
+        echo "the schedulers that others wrote could not be installed" >&2
 fi

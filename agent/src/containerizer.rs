@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::future::Future;
+use std::path::PathBuf;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -52,8 +53,28 @@ pub trait Containerizer: Send + Sync {
     /// Ends a container, however far its start has come. Unknown ones are ignored.
     fn kill(&self, container: &ContainerId, grace: Duration);
 
+    /// Ends a container at once because it uses more disk than it may. What it is told of then says so.
+    fn evict(&self, container: &ContainerId) {
+        self.kill(container, Duration::ZERO);
+    }
+
     /// Removes whatever is left of a container but its sandbox, running or not.
     fn destroy(&self, container: &ContainerId);
+
+    /// The folder on the host that takes what a container writes to its root filesystem, if it has one of its own.
+    fn writable(&self, _container: &ContainerId) -> Option<PathBuf> {
+        None
+    }
+
+    /// What a container uses now; none when nobody knows.
+    fn statistics(&self, _container: &ContainerId) -> Pending<'_, Option<runtime::Statistics>> {
+        Box::pin(async { None })
+    }
+
+    /// Removes images that no container uses, but for those named.
+    fn prune_images(&self, _excluded: Vec<String>) -> Pending<'_, Result<(), String>> {
+        Box::pin(async { Ok(()) })
+    }
 
     /// Waits until nothing is being removed any more.
     fn settled(&self) -> Pending<'_, ()>;

@@ -10,7 +10,6 @@ const UNSUPPORTED: &[&str] = &[
     "cgroups/net_cls",
     "cgroups/net_prio",
     "cgroups/perf_event",
-    "disk/du",
     "disk/xfs",
     "docker/volume",
     "environment_secret",
@@ -22,7 +21,6 @@ const UNSUPPORTED: &[&str] = &[
     "network/cni",
     "network/port_mapping",
     "network/ports",
-    "posix/disk",
     "volume/csi",
     "volume/host_path",
     "volume/image",
@@ -30,23 +28,36 @@ const UNSUPPORTED: &[&str] = &[
     "volume/secret",
 ];
 
+/// What the names of a list come to.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) struct Isolators {
+    /// What the runtime isolates.
+    pub(crate) runtime: Isolation,
+    /// The agent watches how much disk a task uses. Mesos: `disk/du`, formerly `posix/disk`.
+    pub(crate) disk: bool,
+}
+
 /// Reads the list.
 ///
 /// # Errors
 /// Mesos: a name that comes twice or that nobody knows stops the agent.
-pub(crate) fn parse(text: &str) -> Result<Isolation, String> {
+pub(crate) fn parse(text: &str) -> Result<Isolators, String> {
     let mut isolation = nothing();
+    let mut disk = false;
     let mut seen = BTreeSet::new();
     for name in text.split(',').map(str::trim).filter(|name| !name.is_empty()) {
         if !seen.insert(name) {
             return Err(format!("'{name}' comes twice"));
         }
-        add(&mut isolation, name)?;
+        match name {
+            "disk/du" | "posix/disk" => disk = true,
+            name => add(&mut isolation, name)?,
+        }
     }
     if seen.is_empty() {
         return Err("expected a list such as cgroups,namespaces".to_owned());
     }
-    Ok(isolation)
+    Ok(Isolators { runtime: isolation, disk })
 }
 
 /// A mount namespace is always there.
@@ -129,18 +140,23 @@ mod tests {
     fn the_default_is_everything_but_a_network() {
         let mut usual = Isolation::default();
         usual.controllers.remove(&Controller::Hugetlb);
-        assert_eq!(parse("cgroups,namespaces"), Ok(usual.clone()));
+        let only = |runtime| Ok(Isolators { runtime, disk: false });
+        assert_eq!(parse("cgroups,namespaces"), only(usual.clone()));
         let with_net = Isolation { net: true, ..usual };
-        assert_eq!(parse(" namespaces, cgroups ,namespaces/net"), Ok(with_net));
+        assert_eq!(parse(" namespaces, cgroups ,namespaces/net"), only(with_net));
     }
 
     #[test]
     fn single_names_bring_only_themselves() {
         let isolation =
             parse("cgroups/cpu,cgroups/mem,namespaces/pid,docker/runtime,filesystem/linux").unwrap();
+        let isolation = isolation.runtime;
         assert_eq!(isolation.controllers, BTreeSet::from([Controller::Cpu, Controller::Memory]));
         assert!(isolation.pid && !isolation.ipc && !isolation.seccomp && !isolation.no_new_privileges);
-        assert_eq!(parse("posix/cpu,posix/mem"), Ok(nothing()));
+        let disk = |disk| Ok(Isolators { runtime: nothing(), disk });
+        assert_eq!(parse("posix/cpu,posix/mem"), disk(false));
+        assert_eq!(parse("disk/du"), disk(true));
+        assert_eq!(parse("posix/disk"), disk(true));
     }
 
     #[test]

@@ -26,6 +26,7 @@ mod isolation;
 pub mod logic;
 mod names;
 mod resources;
+mod rotation;
 pub mod service;
 
 use std::net::SocketAddr;
@@ -38,12 +39,13 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 use wire::v1;
 
-pub use config::{Config, Images, Recover};
+pub use config::{Config, DiskQuota, Given, ImageCollection, Images, Logger, Recover};
 pub use containerizer::{Containerizer, Pending, Reports};
 pub use flags::{FLAGS, IGNORED};
+pub use rotation::{RotateBy, Rotation};
 
 /// Version of this program, as the master is told.
-pub const VERSION: &str = env!("CARGO_PKG_VERSION");
+pub use serving::version::VERSION;
 
 /// Why an agent could not start or go on.
 #[derive(Debug, thiserror::Error)]
@@ -98,6 +100,9 @@ pub enum AgentError {
     /// The containers of an earlier life can't be listed.
     #[error("can't find the containers of before: {0}")]
     Containers(String),
+    /// A variable of the environment can't be used.
+    #[error("{0}")]
+    Environment(String),
     /// It ended because it had to.
     #[error("{0}")]
     Ended(String),

@@ -9,12 +9,14 @@ use std::sync::Arc;
 use model::resources::{Amount, Ranges};
 use model::{Milli, Resource, Resources};
 
+use crate::config::Given;
+
 const GB: u64 = 1 << 30;
 
-/// The given resources with what is missing of cpus, mem, disk and ports put to them.
-pub(crate) fn complete(given: &Resources, work_dir: &Path) -> Resources {
-    let mut all = given.clone();
-    let missing = |name: &str| given.iter().all(|r| &*r.name != name);
+/// The given resources with what is missing of cpus, mem, disk and ports put to them. Mesos: `cpus:0` is not missing.
+pub(crate) fn complete(given: &Given, work_dir: &Path) -> Resources {
+    let mut all = given.resources.clone();
+    let missing = |name: &str| !given.names.contains(name);
     if missing("cpus") {
         let cpus = std::thread::available_parallelism().map_or(1, usize::from);
         all.add_one(&scalar("cpus", u64::try_from(cpus).unwrap_or(1)));
@@ -75,13 +77,17 @@ mod tests {
 
     #[test]
     fn what_is_given_stays_and_what_is_missing_comes() {
-        let given = model::resources::parse("cpus(web):1;mem:100;ports:[1-2]", &Role::any()).unwrap();
+        let text = "cpus(web):1;mem:100;ports:[1-2];gpus:0";
+        let resources = model::resources::parse(text, &Role::any()).unwrap();
+        let given = Given { resources, names: model::resources::names(text) };
         let all = complete(&given, Path::new("/"));
-        assert_eq!(all.filter(|r| &*r.name != "disk"), given);
+        assert_eq!(all.filter(|r| &*r.name != "disk"), given.resources);
         assert!(all.scalar("disk") > Milli::ZERO);
-        let detected = complete(&Resources::none(), Path::new("/"));
+        let detected = complete(&Given::default(), Path::new("/"));
         assert_eq!(detected.ports().to_string(), "[31000-32000]");
         assert!(detected.cpus() >= Milli::from_millis(1000) && detected.mem() > Milli::ZERO);
+        let nothing = Given { names: ["cpus", "mem", "disk", "ports"].map(str::to_owned).into(), ..Given::default() };
+        assert!(complete(&nothing, Path::new("/")).is_empty());
     }
 
     #[test]

@@ -158,3 +158,35 @@ pub fn private_mb(pid: u32) -> Result<f64> {
         .sum();
     Ok(sum / 1024.0)
 }
+
+/// The ends of the logs of a cluster, for an error.
+pub fn logs(dir: &Path) -> String {
+    let tail = |name: &str| {
+        let text = fs::read_to_string(dir.join(name)).unwrap_or_default();
+        let lines: Vec<&str> = text.lines().rev().take(15).collect();
+        lines.into_iter().rev().collect::<Vec<_>>().join("\n")
+    };
+    format!("master:\n{}\nagent:\n{}", tail("master.log"), tail("agent.log"))
+}
+
+/// An OCI layout with busybox alone.
+pub fn busybox_layout(dir: &Path) -> Result<String> {
+    let tree = dir.join("tree/bin");
+    fs::create_dir_all(&tree)?;
+    fs::copy("/bin/busybox", tree.join("busybox"))
+        .context("copying /bin/busybox (package busybox-static)")?;
+    for name in ["sh", "sleep", "true"] {
+        fs::hard_link(tree.join("busybox"), tree.join(name))?;
+    }
+    let layout = dir.join("busybox");
+    let tagged = format!("{}:latest", layout.display());
+    run(Command::new("umoci").args(["init", "--layout"]).arg(&layout))?;
+    run(Command::new("umoci").args(["new", "--image", &tagged]))?;
+    run(Command::new("umoci").args(["insert", "--image", &tagged]).arg(&tree).arg("/bin"))?;
+    Ok(format!("oci:{tagged}"))
+}
+
+/// Whether a status of this state is a task's last.
+pub fn ended(state: i32) -> bool {
+    wire::v1::TaskState::try_from(state).is_ok_and(|state| model::TaskState::from(state).is_terminal())
+}

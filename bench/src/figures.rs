@@ -18,9 +18,19 @@ impl Figures {
 
     /// A figure that must be at most `bound`.
     pub fn at_most(&mut self, what: &str, value: f64, unit: &str, bound: f64) {
-        let fine = value <= bound;
-        let verdict = if fine { "ok" } else { "TOO MUCH" };
+        let verdict = if value <= bound { "ok" } else { "TOO MUCH" };
         println!("{what:<58} {value:.2}{unit} (at most {bound}{unit}: {verdict})");
+        self.judge(what, value <= bound);
+    }
+
+    /// A figure that must be at least `bound`.
+    pub fn at_least(&mut self, what: &str, value: f64, unit: &str, bound: f64) {
+        let verdict = if value >= bound { "ok" } else { "TOO LITTLE" };
+        println!("{what:<58} {value:.2}{unit} (at least {bound}{unit}: {verdict})");
+        self.judge(what, value >= bound);
+    }
+
+    fn judge(&mut self, what: &str, fine: bool) {
         if !fine {
             self.broken.push(what.to_owned());
         }

@@ -1,9 +1,6 @@
 //! ACCEPT to TASK_RUNNING for a cached image, through a real master and agent; memory of a keeper, an agent, a master.
 
 use std::collections::BTreeMap;
-use std::fs;
-use std::path::Path;
-use std::process::Command;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
@@ -16,7 +13,7 @@ use wire::media::Media;
 use wire::v1::scheduler::{Event, event};
 use wire::v1::{FrameworkInfo, Offer, TaskState, TaskStatus};
 
-use crate::cluster::{Cluster, keepers, private_mb, run as must_run, wait_until};
+use crate::cluster::{Cluster, busybox_layout, ended, keepers, logs, private_mb, wait_until};
 use crate::figures::{Figures, millis, percentile};
 
 const TASKS: usize = 100;
@@ -46,32 +43,6 @@ pub fn run(figures: &mut Figures) -> Result<()> {
         30.0,
     );
     Ok(())
-}
-
-fn logs(dir: &Path) -> String {
-    let tail = |name: &str| {
-        let text = fs::read_to_string(dir.join(name)).unwrap_or_default();
-        let lines: Vec<&str> = text.lines().rev().take(15).collect();
-        lines.into_iter().rev().collect::<Vec<_>>().join("\n")
-    };
-    format!("master:\n{}\nagent:\n{}", tail("master.log"), tail("agent.log"))
-}
-
-/// An OCI layout with busybox alone.
-fn busybox_layout(dir: &Path) -> Result<String> {
-    let tree = dir.join("tree/bin");
-    fs::create_dir_all(&tree)?;
-    fs::copy("/bin/busybox", tree.join("busybox"))
-        .context("copying /bin/busybox (package busybox-static)")?;
-    for name in ["sh", "sleep", "true"] {
-        fs::hard_link(tree.join("busybox"), tree.join(name))?;
-    }
-    let layout = dir.join("busybox");
-    let tagged = format!("{}:latest", layout.display());
-    must_run(Command::new("umoci").args(["init", "--layout"]).arg(&layout))?;
-    must_run(Command::new("umoci").args(["new", "--image", &tagged]))?;
-    must_run(Command::new("umoci").args(["insert", "--image", &tagged]).arg(&tree).arg("/bin"))?;
-    Ok(format!("oci:{tagged}"))
 }
 
 /// One framework that runs one task at a time.
@@ -170,8 +141,4 @@ impl Bench {
         }
         Ok(())
     }
-}
-
-fn ended(state: i32) -> bool {
-    TaskState::try_from(state).is_ok_and(|state| model::TaskState::from(state).is_terminal())
 }

@@ -1,6 +1,6 @@
 //! The benchmarks behind `make bench`: each figure stands beside a peer's from the same run, as a ratio.
 //!
-//! `bench [container] [launch] [pull]` runs those named, or all. A bound that doesn't hold ends it with status 1.
+//! `bench [container] [launch] [throughput] [pull] [scale]` runs those named, or all. A bound that doesn't hold ends it with status 1.
 //! The binaries under test are taken from the folder of this one (a release build).
 
 #![forbid(unsafe_code)]
@@ -10,13 +10,15 @@ mod container;
 mod figures;
 mod launch;
 mod pull;
+mod scale;
+mod throughput;
 
 use anyhow::{Result, ensure};
 use figures::Figures;
 
 fn main() -> Result<()> {
     let wanted: Vec<String> = std::env::args().skip(1).collect();
-    let all = ["container", "launch", "pull"];
+    let all = ["container", "launch", "throughput", "pull", "scale"];
     for name in &wanted {
         ensure!(all.contains(&name.as_str()), "no benchmark '{name}'; there are: {}", all.join(", "));
     }
@@ -28,8 +30,14 @@ fn main() -> Result<()> {
     if asked("launch") {
         launch::run(&mut figures)?;
     }
+    if asked("throughput") {
+        throughput::run(&mut figures)?;
+    }
     if asked("pull") {
         pull::run(&mut figures)?;
+    }
+    if asked("scale") {
+        scale::run(&mut figures)?;
     }
     figures.finish()
 }

@@ -19,8 +19,10 @@
 #![forbid(unsafe_code)]
 
 mod digest;
-mod folder;
+#[doc(hidden)]
+pub mod fuzzing;
 mod limits;
+mod local;
 mod manifest;
 mod progress;
 mod pull;
@@ -33,15 +35,18 @@ mod tree;
 mod unpack;
 
 pub use digest::{Algorithm, Digest, DigestError, Hasher};
-pub use folder::FolderError;
 pub use limits::Limits;
-pub use manifest::{ConfigError, ImageConfig, ManifestError};
+pub use local::{ArchiveError, FolderError};
+pub use manifest::{ConfigError, ImageConfig, ManifestError, Step};
 pub use progress::{LayerEvent, NoProgress, Progress};
 pub use pull::{LayerError, PullError, PullOptions};
-pub use reference::{DEFAULT_REGISTRY, ImageName, LayoutRef, NameError, RegistryRef};
-pub use registry::{DockerConfig, DockerConfigError, RegistryError};
+pub use reference::{ArchiveRef, DEFAULT_REGISTRY, ImageName, LayoutRef, NameError, RegistryRef};
+pub use registry::{DockerConfig, DockerConfigError, Mirrors, MirrorsError, RegistryError};
 pub use snapshot::{CopySnapshotter, LayerDir, OverlaySnapshotter, Snapshot, SnapshotError, Snapshotter};
 pub use source::SourceError;
-pub use store::{Image, ImageStore, ImageSummary, Layer, Removed, StoreConfig, StoreError};
+pub use store::{
+    Image, ImageStore, ImageSummary, Inspection, Layer, LayerInspection, Problem, PrunePolicy, PruneReport,
+    Removed, StoreConfig, StoreError, Verification,
+};
 pub use tree::remove_tree;
 pub use unpack::{UnpackError, UnpackLimits, Unpacked, unpack_tar};

@@ -31,8 +31,14 @@ pub struct Limits {
     pub least_rate: u64,
     /// How often a request or a broken body is tried again.
     pub retries: u32,
-    /// The first pause before a retry; it doubles each time.
+    /// The first pause before a retry; it doubles each time, and is shortened by up to a half at random.
     pub first_pause: Duration,
+    /// The longest pause before a retry, also when a registry asks for a longer one.
+    pub longest_pause: Duration,
+    /// One pull from its beginning to its end.
+    pub pull_timeout: Duration,
+    /// Blobs of at least so many compressed bytes are kept while they arrive, so that a later pull goes on from there.
+    pub resume_from: u64,
 }
 
 impl Default for Limits {
@@ -52,6 +58,9 @@ impl Default for Limits {
             least_rate: 1024,
             retries: 3,
             first_pause: Duration::from_millis(200),
+            longest_pause: Duration::from_secs(60),
+            pull_timeout: Duration::from_secs(3600),
+            resume_from: 1 << 20,
         }
     }
 }

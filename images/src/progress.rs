@@ -1,6 +1,7 @@
 //! What a pull tells its callers while it runs.
 
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use crate::digest::Digest;
 
@@ -20,6 +21,11 @@ pub enum LayerEvent {
         done: u64,
         /// Compressed bytes in all.
         total: u64,
+    },
+    /// The source failed or wants to be left alone for a while; it will be asked again.
+    Waiting {
+        /// Until then.
+        pause: Duration,
     },
     /// Every byte arrived; the rest is being verified and written.
     Unpacking,

@@ -1,7 +1,10 @@
 //! Image names: parsed by Docker's rules, printed in one canonical form.
 
+mod local;
+
+pub use local::{ArchiveRef, LayoutRef};
+
 use std::fmt;
-use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use crate::digest::Digest;
@@ -20,6 +23,8 @@ pub enum ImageName {
     Registry(RegistryRef),
     /// `oci:/dir[:tag]`: a local OCI image layout.
     Layout(LayoutRef),
+    /// `docker-archive:/file.tar[:name:tag]`: a local file as `docker save` writes it.
+    Archive(ArchiveRef),
 }
 
 /// An image in a registry.
@@ -33,15 +38,6 @@ pub struct RegistryRef {
     pub tag: Option<String>,
     /// Wins over the tag when both are there.
     pub digest: Option<Digest>,
-}
-
-/// An image in a folder.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct LayoutRef {
-    /// Absolute path of the directory that holds `oci-layout`.
-    pub dir: PathBuf,
-    /// Value of the annotation `org.opencontainers.image.ref.name` to look for.
-    pub tag: Option<String>,
 }
 
 /// Why a text names no image.
@@ -62,10 +58,8 @@ impl ImageName {
         if let Some(rest) = text.strip_prefix("oci:") {
             return LayoutRef::parse(rest).map(Self::Layout).map_err(refuse);
         }
-        if text.starts_with("docker-archive:") {
-            return Err(refuse(
-                "docker-archive: is not supported; copy it to an OCI layout and use oci:/dir",
-            ));
+        if let Some(rest) = text.strip_prefix("docker-archive:") {
+            return ArchiveRef::parse(rest).map(Self::Archive).map_err(refuse);
         }
         if text.starts_with("docker://") || text.contains("://") {
             return Err(refuse("write it without a scheme, as in registry.example.com/repository:tag"));
@@ -87,6 +81,7 @@ impl fmt::Display for ImageName {
         match self {
             Self::Registry(reference) => fmt::Display::fmt(reference, f),
             Self::Layout(layout) => fmt::Display::fmt(layout, f),
+            Self::Archive(archive) => fmt::Display::fmt(archive, f),
         }
     }
 }
@@ -110,7 +105,7 @@ impl RegistryRef {
         if !is_host(&registry) {
             return Err("the registry is not a host with an optional port");
         }
-        if !repository.split('/').all(is_component) {
+        if !is_repository(&repository) {
             return Err(
                 "a repository has lower-case letters, digits, and single separators . _ __ - between them",
             );
@@ -149,29 +144,6 @@ impl fmt::Display for RegistryRef {
     }
 }
 
-impl LayoutRef {
-    fn parse(text: &str) -> Result<Self, &'static str> {
-        let (dir, tag) = split_tag(text);
-        if tag.is_some_and(|tag| !is_tag(tag)) {
-            return Err("a tag has at most 128 letters, digits, underscores, dots and dashes");
-        }
-        if !Path::new(dir).is_absolute() || dir.contains('\0') {
-            return Err("oci: wants an absolute path, as in oci:/srv/images/busybox:1.36");
-        }
-        Ok(Self { dir: dir.into(), tag: tag.map(str::to_owned) })
-    }
-}
-
-impl fmt::Display for LayoutRef {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "oci:{}", self.dir.display())?;
-        match &self.tag {
-            Some(tag) => write!(f, ":{tag}"),
-            None => Ok(()),
-        }
-    }
-}
-
 /// A colon after the last slash begins the tag; one before it belongs to the port.
 fn split_tag(text: &str) -> (&str, Option<&str>) {
     match text.rfind(':') {
@@ -186,15 +158,25 @@ fn split_registry(name: &str, default_registry: &str) -> (String, String) {
         Some((first, rest)) if first.contains(['.', ':', '[']) || first == "localhost" => (first, rest),
         _ => (default_registry, name),
     };
-    let registry = match registry.to_ascii_lowercase().as_str() {
-        "docker.io" | "index.docker.io" => DEFAULT_REGISTRY.to_owned(),
-        other => other.to_owned(),
-    };
+    let registry = canonical_registry(registry);
     // Mesos: `library/` only on Docker's own registry.
     if registry == DEFAULT_REGISTRY && !repository.contains('/') {
         return (registry, format!("library/{repository}"));
     }
     (registry, repository.to_owned())
+}
+
+/// Lower case; Docker's own registry has three names.
+pub(crate) fn canonical_registry(registry: &str) -> String {
+    match registry.to_ascii_lowercase().as_str() {
+        "docker.io" | "index.docker.io" => DEFAULT_REGISTRY.to_owned(),
+        other => other.to_owned(),
+    }
+}
+
+/// A path of a repository, such as the prefix that a mirror puts before its own.
+pub(crate) fn is_repository(path: &str) -> bool {
+    path.split('/').all(is_component)
 }
 
 fn is_tag(tag: &str) -> bool {
@@ -225,7 +207,8 @@ fn is_component(component: &str) -> bool {
     }
 }
 
-fn is_host(text: &str) -> bool {
+/// Host with an optional port.
+pub(crate) fn is_host(text: &str) -> bool {
     let (host, port) = match text.rfind(':') {
         Some(colon) if !text[colon..].contains(']') => (&text[..colon], Some(&text[colon + 1..])),
         _ => (text, None),
@@ -268,6 +251,9 @@ mod tests {
             ("h.example:80/a__b/c---d.e_f", "h.example:80/a__b/c---d.e_f:latest"),
             ("oci:/srv/img", "oci:/srv/img"),
             ("oci:/srv/a:b/img:v1", "oci:/srv/a:b/img:v1"),
+            ("docker-archive:/srv/a.tar", "docker-archive:/srv/a.tar"),
+            ("docker-archive:/srv/a.tar:v1", "docker-archive:/srv/a.tar:v1"),
+            ("docker-archive:/srv/a.tar:team/a:v1", "docker-archive:/srv/a.tar:team/a:v1"),
         ] {
             assert_eq!(canonical(text), want, "{text}");
             assert_eq!(canonical(want), want, "{want} is not a fixed point");
@@ -315,7 +301,11 @@ mod tests {
             "http://h/a",
             "oci:rel",
             "oci:",
-            "docker-archive:/f.tar",
+            "docker-archive:f.tar",
+            "docker-archive:",
+            "docker-archive:/f.tar:",
+            "docker-archive:/f.tar:a:b:c",
+            "docker-archive:/f.tar:../x",
             "h.x/a?b",
             "h.x/a#b",
             "u@h.x/a",

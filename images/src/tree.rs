@@ -2,10 +2,10 @@
 
 use std::ffi::CStr;
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
-use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags};
+use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, RenameFlags};
 use rustix::io::Errno;
 
 /// Opens a directory for reading, itself and not what a link points to.
@@ -49,8 +49,25 @@ pub(crate) fn remove_at(parent: impl AsFd, name: impl rustix::path::Arg + Copy) 
     }
 }
 
-/// Removes everything in a directory. Holds one handle for each level.
+/// Levels that are emptied one in another; deeper ones are moved up first, so that no tree, however deep, takes more
+/// descriptors or stack than this.
+const DEEPEST: usize = 64;
+
+/// Removes everything in a directory. Holds one handle for each level, up to a bound.
 pub(crate) fn empty(dir: OwnedFd) -> Result<(), Errno> {
+    let mut moved = 0;
+    loop {
+        let before = moved;
+        let copy = rustix::io::fcntl_dupfd_cloexec(&dir, 0)?;
+        rustix::fs::seek(&copy, rustix::fs::SeekFrom::Start(0))?;
+        empty_level(copy, dir.as_fd(), 0, &mut moved)?;
+        if moved == before {
+            return Ok(());
+        }
+    }
+}
+
+fn empty_level(dir: OwnedFd, top: BorrowedFd<'_>, depth: usize, moved: &mut u64) -> Result<(), Errno> {
     let mut entries = Dir::new(dir)?;
     while let Some(entry) = entries.read() {
         let entry = entry?;
@@ -59,14 +76,28 @@ pub(crate) fn empty(dir: OwnedFd) -> Result<(), Errno> {
             continue;
         }
         let dir = entries.fd()?;
-        if entry.file_type() == FileType::Directory {
-            empty(open_dir(dir, name)?)?;
+        if entry.file_type() != FileType::Directory {
+            remove_at(dir, name)?;
+        } else if depth < DEEPEST {
+            empty_level(open_dir(dir, name)?, top, depth + 1, moved)?;
             rustix::fs::unlinkat(dir, name, AtFlags::REMOVEDIR)?;
         } else {
-            remove_at(dir, name)?;
+            move_up(dir, name, top, moved)?;
         }
     }
     Ok(())
+}
+
+/// Moves a directory to the top of the tree under a name that is free there.
+fn move_up(dir: BorrowedFd<'_>, name: &CStr, top: BorrowedFd<'_>, moved: &mut u64) -> Result<(), Errno> {
+    loop {
+        *moved += 1;
+        let free = format!(".removed-{moved}");
+        match rustix::fs::renameat_with(dir, name, top, &free, RenameFlags::NOREPLACE) {
+            Err(Errno::EXIST) => {}
+            other => return other,
+        }
+    }
 }
 
 pub(crate) fn is_dot(name: &CStr) -> bool {
@@ -91,5 +122,21 @@ mod tests {
         assert!(!tree.exists());
         assert_eq!(std::fs::read_to_string(canary.join("f")).unwrap(), "alive");
         remove_tree(&tree).unwrap();
+    }
+
+    #[test]
+    fn a_tree_of_any_depth_takes_few_descriptors() {
+        let place = tempfile::tempdir().unwrap();
+        let tree = place.path().join("tree");
+        std::fs::create_dir(&tree).unwrap();
+        let mut at = open_dir(rustix::fs::CWD, &tree).unwrap();
+        for _ in 0..5_000 {
+            rustix::fs::mkdirat(&at, "d", Mode::RWXU).unwrap();
+            rustix::fs::mkdirat(&at, ".removed-1", Mode::RWXU).unwrap();
+            at = open_dir(&at, "d").unwrap();
+        }
+        drop(at);
+        remove_tree(&tree).unwrap();
+        assert!(!tree.exists());
     }
 }

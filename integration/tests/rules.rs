@@ -14,12 +14,14 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("runtime", &[]),
     ("coordination", &[]),
     ("model", &["wire"]),
+    ("serving", &["wire", "model"]),
     ("sdk", &["wire", "model", "coordination"]),
-    ("master", &["wire", "model", "coordination"]),
-    ("agent", &["wire", "model", "coordination", "images", "runtime"]),
-    ("tepui", &["wire", "model", "coordination", "images", "runtime", "agent", "master", "sdk"]),
+    ("master", &["wire", "model", "coordination", "serving"]),
+    ("agent", &["wire", "model", "coordination", "serving", "images", "runtime"]),
+    ("tepui", &["wire", "model", "coordination", "serving", "images", "runtime", "agent", "master", "sdk"]),
     ("simulation", &["wire", "model", "agent", "master"]),
     ("integration", &["wire", "model"]),
+    ("fuzz", &["wire", "model", "serving", "images", "runtime", "agent", "master"]),
     ("bench", &["wire", "model", "coordination", "sdk", "runtime"]),
 ];
 
@@ -48,7 +50,7 @@ const IMPURE: &[(&str, &str)] = &[
 ];
 
 /// Where unsafe code may stand.
-const UNSAFE: &[&str] = &["runtime/src/kernel", "runtime/src/init"];
+const UNSAFE: &[&str] = &["runtime/src/kernel", "runtime/src/init", "fuzz/engine"];
 
 const MOST_LINES: usize = 600;
 const MOST_FUNCTION_LINES: usize = 100;

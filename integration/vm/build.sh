@@ -5,34 +5,7 @@ set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 dir=$(mkdir -p "$1" && cd "$1" && pwd)
 tepui=$2 guest=$3 layout=$4
-version=$(cat "$dir/kernel/version")
-
-# The initramfs: busybox, the modules that lead to the root disk, a script.
-initrd="$dir/initrd"
-rm -rf "$initrd" && mkdir -p "$initrd"/{bin,proc,sys,dev,newroot,modules}
-cp /bin/busybox "$initrd/bin/busybox"
-order=""
-for module in virtio_pci virtio_blk ext4 overlay; do
-    while read -r verb path _; do
-        [ "$verb" = insmod ] || continue
-        name=$(basename "$path")
-        case " $order " in *" $name "*) ;; *) cp "$path" "$initrd/modules/$name" && order="$order $name" ;; esac
-    done < <(modprobe -d "$dir/kernel" -S "$version" --show-depends "$module" 2>/dev/null)
-done
-cat >"$initrd/init" <<INIT
-#!/bin/busybox sh
-/bin/busybox mount -t proc proc /proc
-/bin/busybox mount -t sysfs sysfs /sys
-/bin/busybox mount -t devtmpfs dev /dev
-for m in $order; do /bin/busybox insmod /modules/\$m || echo "insmod \$m failed"; done
-/bin/busybox mount -t ext4 /dev/vda /newroot || { echo "no root disk"; /bin/busybox poweroff -f; }
-/bin/busybox mount --move /proc /newroot/proc
-/bin/busybox mount --move /sys /newroot/sys
-/bin/busybox mount --move /dev /newroot/dev
-exec /bin/busybox switch_root /newroot /bin/sh /guest.sh
-INIT
-chmod +x "$initrd/init"
-(cd "$initrd" && find . | cpio -o -H newc --quiet) >"$dir/initrd.img"
+"$here/initrd.sh" "$dir" /bin/sh /guest.sh
 
 # The root disk: busybox's commands, the binary under test with its libraries, an image, the guest's script.
 root="$dir/root"
@@ -51,4 +24,4 @@ printf '127.0.0.1 localhost vm\n' >"$root/etc/hosts"
 printf 'vm\n' >"$root/etc/hostname"
 rm -f "$dir/root.img"
 mke2fs -q -t ext4 -d "$root" "$dir/root.img" 768M
-rm -rf "$root" "$initrd"
+rm -rf "$root"

@@ -1,17 +1,17 @@
 //! What a master tells about itself: its id, where it answers, since when, and its flags.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
+use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use coordination::LeaderAddress;
 use model::{MasterId, Timestamp};
+use serving::address::{name_of, reachable};
+use serving::files::Attached;
+use serving::version::VERSION;
 use wire::v1;
 
-use crate::VERSION;
 use crate::config::Config;
-
-/// How long the name service may take to confirm a name.
-const LOOKUP: Duration = Duration::from_secs(2);
 
 /// What a master tells about itself.
 #[derive(Clone, Debug)]
@@ -32,7 +32,9 @@ pub struct About {
     pub started: Timestamp,
     /// All flags with a value.
     pub flags: Vec<(String, String)>,
-    /// Between two heartbeats of a scheduler's stream.
+    /// The log that something else writes of this process, if any.
+    pub external_log_file: Option<PathBuf>,
+    /// Between two heartbeats of a stream.
     pub heartbeat_interval: Duration,
 }
 
@@ -55,6 +57,7 @@ impl About {
             cluster: config.cluster.clone(),
             started,
             flags: config.flags.clone(),
+            external_log_file: config.external_log_file.clone(),
             heartbeat_interval: config.heartbeat_interval,
         }
     }
@@ -62,6 +65,13 @@ impl About {
     /// As libprocess writes it: `master@ip:port`.
     pub fn pid(&self) -> String {
         format!("master@{}", SocketAddr::new(self.ip, self.port))
+    }
+
+    /// The files that are shown. Mesos: the log under `/master/log`.
+    pub fn files(&self) -> Attached {
+        let log = self.external_log_file.iter();
+        log.map(|file| ("/master/log".to_owned(), file.canonicalize().unwrap_or_else(|_| file.clone())))
+            .collect()
     }
 
     /// The message form.
@@ -87,39 +97,4 @@ impl About {
             capabilities: Vec::new(),
         }
     }
-}
-
-/// The address that others reach when all are listened on: the one from which this host would reach them.
-fn reachable(bound: IpAddr) -> IpAddr {
-    if !bound.is_unspecified() {
-        return bound;
-    }
-    // Connecting a UDP socket sends nothing. The addresses are those for documentation.
-    let (from, to): (IpAddr, IpAddr) = match bound {
-        IpAddr::V4(_) => (Ipv4Addr::UNSPECIFIED.into(), Ipv4Addr::new(192, 0, 2, 1).into()),
-        IpAddr::V6(_) => {
-            (Ipv6Addr::UNSPECIFIED.into(), Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 1).into())
-        }
-    };
-    let found = UdpSocket::bind((from, 0)).and_then(|socket| {
-        socket.connect((to, 9))?;
-        socket.local_addr()
-    });
-    match (found, bound) {
-        (Ok(address), _) if !address.ip().is_unspecified() => address.ip(),
-        (_, IpAddr::V4(_)) => Ipv4Addr::LOCALHOST.into(),
-        (_, IpAddr::V6(_)) => Ipv6Addr::LOCALHOST.into(),
-    }
-}
-
-/// A name that is known to mean this address: this machine's own, or `localhost`.
-async fn name_of(ip: IpAddr) -> Option<String> {
-    let name = if ip.is_loopback() {
-        "localhost".to_owned()
-    } else {
-        tokio::fs::read_to_string("/proc/sys/kernel/hostname").await.ok()?.trim().to_owned()
-    };
-    let lookup = tokio::net::lookup_host((name.as_str(), 0));
-    let known = tokio::time::timeout(LOOKUP, lookup).await.ok()?.ok()?.any(|address| address.ip() == ip);
-    known.then_some(name)
 }

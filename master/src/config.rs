@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use model::flags::{BadFlag, Values, bad};
 
-use crate::service::{LINK_LIMITS, Limits, Patience, STREAM_LIMITS};
+use crate::service::{LINK_LIMITS, Limits, Patience, STREAM_LIMITS, WATCH_LIMITS};
 
 /// Where the registry is kept.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -60,6 +60,24 @@ pub struct Config {
     pub max_unreachable_tasks: usize,
     /// Frameworks with user root are accepted. Mesos: true.
     pub root_submissions: bool,
+    /// Least time between two agents that are marked unreachable, if set.
+    pub agent_removal_interval: Option<Duration>,
+    /// Share of the known agents that may stay away after a failover, from 0 to 1. Mesos: 1.
+    pub recovery_agent_removal_limit: f64,
+    /// Operators that watch at once; beyond this the oldest is closed. Mesos: 1000.
+    pub max_watchers: usize,
+    /// Between two prunings of the registry. Mesos: 15 min.
+    pub registry_gc_interval: Duration,
+    /// Age at which unreachable and gone agents are forgotten. Mesos: 2 weeks.
+    pub registry_max_agent_age: Duration,
+    /// Number beyond which unreachable and gone agents are forgotten. Mesos: 102,400.
+    pub registry_max_agent_count: usize,
+    /// Metrics of each framework are told. Mesos: true.
+    pub publish_per_framework_metrics: bool,
+    /// A file with this process' log, which something else writes.
+    pub external_log_file: Option<PathBuf>,
+    /// What may wait for an operator that doesn't read.
+    pub(crate) watch_limits: Limits,
     /// What may wait for a scheduler that doesn't read.
     pub(crate) stream_limits: Limits,
     /// What may wait for an agent that doesn't read.
@@ -98,6 +116,15 @@ impl Config {
             max_completed_tasks: number(values, "max_completed_tasks_per_framework", 1000)?,
             max_unreachable_tasks: number(values, "max_unreachable_tasks_per_framework", 1000)?,
             root_submissions: values.bool("root_submissions")?,
+            agent_removal_interval: removal_interval(values)?,
+            recovery_agent_removal_limit: percentage(values, "recovery_agent_removal_limit", 1.0)?,
+            max_watchers: at_least_one(values, "max_operator_event_stream_subscribers", 1000)?,
+            registry_gc_interval: between(values, "registry_gc_interval", 15 * 60, 1, u64::MAX)?,
+            registry_max_agent_age: duration(values, "registry_max_agent_age", 14 * 24 * 3600)?,
+            registry_max_agent_count: number(values, "registry_max_agent_count", 102_400)?,
+            publish_per_framework_metrics: values.bool("publish_per_framework_metrics")?,
+            external_log_file: values.path("external_log_file"),
+            watch_limits: WATCH_LIMITS,
             stream_limits: STREAM_LIMITS,
             link_limits: LINK_LIMITS,
             patience: Patience::default(),
@@ -231,9 +258,31 @@ fn allocation_interval(values: &Values) -> Result<Duration, BadFlag> {
     Ok(value)
 }
 
-fn at_least_one(values: &Values, name: &str, default: u32) -> Result<u32, BadFlag> {
+/// `N/duration`: so many agents in that time, evenly spread.
+fn removal_interval(values: &Values) -> Result<Option<Duration>, BadFlag> {
+    let Some(text) = values.text("agent_removal_rate_limit") else { return Ok(None) };
+    let (count, per) =
+        serving::metrics::rate(text).map_err(|why| bad("agent_removal_rate_limit", text, &why))?;
+    Ok(Some(per / count))
+}
+
+/// A share such as `50%`, as a part of one.
+fn percentage(values: &Values, name: &str, default: f64) -> Result<f64, BadFlag> {
+    let Some(text) = values.text(name) else { return Ok(default) };
+    let percent = text.strip_suffix('%').and_then(|number| number.trim().parse::<f64>().ok());
+    match percent.filter(|percent| (0.0..=100.0).contains(percent)) {
+        Some(percent) => Ok(percent / 100.0),
+        None => Err(bad(name, text, "expected a percentage from 0% to 100%")),
+    }
+}
+
+fn at_least_one<T: std::str::FromStr + PartialEq + From<u8>>(
+    values: &Values,
+    name: &str,
+    default: T,
+) -> Result<T, BadFlag> {
     let value = number(values, name, default)?;
-    if value == 0 {
+    if value == T::from(0) {
         return Err(bad(name, "0", "expected at least 1"));
     }
     Ok(value)
@@ -263,6 +312,11 @@ mod tests {
         assert_eq!(config.max_agent_ping_timeouts, 5);
         assert_eq!(config.agent_reregister_timeout, Duration::from_secs(600));
         assert_eq!(config.max_completed_tasks, 1000);
+        assert_eq!((config.agent_removal_interval, config.recovery_agent_removal_limit), (None, 1.0));
+        assert_eq!((config.max_watchers, config.registry_max_agent_count), (1000, 102_400));
+        assert_eq!(config.registry_max_agent_age, Duration::from_secs(14 * 24 * 3600));
+        let limited = with(&[("agent_removal_rate_limit", "2/10mins")]).unwrap();
+        assert_eq!(limited.agent_removal_interval, Some(Duration::from_secs(300)));
         assert!(config.root_submissions && config.hostname_lookup);
         assert_eq!(with(&[("registry", "replicated_log")]).unwrap().registry, config.registry);
     }
@@ -293,6 +347,11 @@ mod tests {
             ("agent_reregister_timeout", "9mins"),
             ("allocation_interval", "0secs"),
             ("hostname", "a b"),
+            ("agent_removal_rate_limit", "often"),
+            ("agent_removal_rate_limit", "0/1secs"),
+            ("recovery_agent_removal_limit", "50"),
+            ("recovery_agent_removal_limit", "101%"),
+            ("max_operator_event_stream_subscribers", "0"),
             ("zk", "zk://localhost:2181/mesos"),
             ("authenticate_agents", "true"),
             ("acls", "{}"),

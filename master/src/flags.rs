@@ -83,6 +83,51 @@ pub const FLAGS: &[Flag] = &[
         Some("1000"),
         "Unreachable tasks kept in memory per framework.",
     ),
+    Flag::new(
+        "agent_removal_rate_limit",
+        Form::Text,
+        None,
+        "How fast agents are marked unreachable: N/duration, such as 1/10mins; not limited when absent.",
+    )
+    .aliases(&["slave_removal_rate_limit"]),
+    Flag::new(
+        "recovery_agent_removal_limit",
+        Form::Text,
+        Some("100%"),
+        "The master ends when more than this share of the known agents stays away after a failover.",
+    )
+    .aliases(&["recovery_slave_removal_limit"]),
+    Flag::new(
+        "max_operator_event_stream_subscribers",
+        Form::Number,
+        Some("1000"),
+        "Operators that watch events at once; beyond this the oldest is closed.",
+    ),
+    Flag::new(
+        "registry_gc_interval",
+        Form::Duration,
+        Some("15mins"),
+        "Time between two looks for unreachable and gone agents to forget.",
+    ),
+    Flag::new(
+        "registry_max_agent_age",
+        Form::Duration,
+        Some("2weeks"),
+        "Unreachable and gone agents are forgotten at this age.",
+    ),
+    Flag::new(
+        "registry_max_agent_count",
+        Form::Number,
+        Some("102400"),
+        "Unreachable and gone agents beyond this number are forgotten, the oldest first.",
+    ),
+    Flag::new("publish_per_framework_metrics", Form::Bool, Some("true"), "Tell metrics of each framework."),
+    Flag::new(
+        "external_log_file",
+        Form::Path,
+        None,
+        "File with this process' log that something else writes; shown as /master/log.",
+    ),
     Flag::new("root_submissions", Form::Bool, Some("true"), "Let frameworks run as user root."),
     // What protects a cluster and does not exist here yet is refused, not dropped in silence.
     Flag::new("authenticate_frameworks", Form::Bool, Some("false"), "Refused when true: not supported yet.")
@@ -125,8 +170,6 @@ pub const FLAGS: &[Flag] = &[
 
 /// Flags of Mesos' master that are accepted with a warning and do nothing here.
 pub const IGNORED: &[&str] = &[
-    "agent_removal_rate_limit",
-    "slave_removal_rate_limit",
     "allocator",
     "allocator_agent_recovery_factor",
     "allocator_recovery_timeout",
@@ -143,18 +186,11 @@ pub const IGNORED: &[&str] = &[
     "log_auto_initialize",
     "max_executors_per_agent",
     "max_executors_per_slave",
-    "max_operator_event_stream_subscribers",
     "memory_profiling",
     "min_allocatable_resources",
     "offer_constraints_re2_max_mem",
     "offer_constraints_re2_max_program_size",
-    "publish_per_framework_metrics",
     "quorum",
-    "recovery_agent_removal_limit",
-    "recovery_slave_removal_limit",
-    "registry_gc_interval",
-    "registry_max_agent_age",
-    "registry_max_agent_count",
     "role_sorter",
     "user_sorter",
     "webui_dir",

@@ -10,8 +10,8 @@ mod api;
 pub mod config;
 pub mod flags;
 pub mod logic;
+mod metrics;
 mod service;
-mod version;
 mod view;
 
 #[cfg(test)]
@@ -27,8 +27,9 @@ use tokio::sync::{oneshot, watch};
 use tokio::task::JoinHandle;
 
 pub use config::Config;
+pub use flags::FLAGS;
 pub use service::registry_store::StoreError;
-pub use version::VERSION;
+pub use serving::version::VERSION;
 
 /// Why a master can't start, or can't go on.
 #[derive(Debug, thiserror::Error)]
@@ -63,6 +64,9 @@ pub enum MasterError {
     /// The operating system gave no random bytes.
     #[error("can't get random bytes from the operating system: {0}")]
     Random(String),
+    /// A variable of the environment can't be used.
+    #[error("{0}")]
+    Environment(String),
     /// A part of the master ended when it should not have.
     #[error("the master's {0} ended unexpectedly")]
     Ended(&'static str),
@@ -106,7 +110,7 @@ pub struct Running {
     id: MasterId,
     stop: Option<oneshot::Sender<()>>,
     leading: watch::Receiver<bool>,
-    longest: Arc<service::HoldUp>,
+    vitals: Arc<service::Vitals>,
     task: JoinHandle<Result<(), MasterError>>,
 }
 
@@ -133,7 +137,7 @@ impl Running {
 
     /// The longest time for which one turn of the loop has held up all others.
     pub fn longest_hold_up(&self) -> Duration {
-        self.longest.get()
+        self.vitals.longest_turn()
     }
 
     /// Waits for its end, which comes by itself only when something failed.

@@ -3,10 +3,10 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
-use model::{AgentId, FrameworkId, OfferId, TaskId, Timestamp};
+use model::{AgentId, FrameworkId, OfferId, Role, TaskId, Timestamp};
 use wire::v1;
 
-use crate::logic::{Agent, Framework, Offer, State, Table, Task};
+use crate::logic::{Agent, Framework, Offer, State, Table, Tally, Task};
 
 /// The tables of a leading master at one moment. Rows are shared with the state and with other views.
 #[derive(Clone, Debug)]
@@ -29,6 +29,14 @@ pub struct View {
     pub unreachable_tasks: Table<(FrameworkId, TaskId), Task>,
     /// Outstanding offers.
     pub offers: Table<OfferId, Offer>,
+    /// What has happened how often.
+    pub tally: Tally,
+    /// Refusals that stand, by role.
+    pub refusals: BTreeMap<Role, usize>,
+    /// Operators that watch.
+    pub watchers: usize,
+    /// Writes of the registry that are under way.
+    pub queued_writes: usize,
 }
 
 impl View {
@@ -44,6 +52,10 @@ impl View {
             tasks: state.tasks.clone(),
             unreachable_tasks: state.unreachable_tasks.clone(),
             offers: state.offers.clone(),
+            tally: state.tally.clone(),
+            refusals: state.allocator().refusals().clone(),
+            watchers: state.watchers(),
+            queued_writes: state.queued_writes(),
         }
     }
 }

@@ -10,6 +10,7 @@ pub mod ids;
 pub mod random;
 pub mod resources;
 pub mod role;
+pub mod size;
 pub mod task_state;
 pub mod time;
 

@@ -3,6 +3,8 @@
 //! `keeper-probe run SPEC RUNTIME_DIR [CGROUPS_ROOT]` prints each report as a line of JSON and exits
 //! as the command did (128 + signal), or with 125 when it never ran.
 //!
+//! `keeper-probe hold-start LOG` marks a log as a launch does before there is a keeper, and waits.
+//!
 //! `keeper-probe time SPEC RUNTIME_DIR COUNT` runs it COUNT times one after the other and prints for each
 //! the milliseconds from the launch to the report that the command runs, and to the report of its end.
 #![forbid(unsafe_code)]
@@ -21,6 +23,7 @@ fn main() {
         ["run", spec, runtime_dir] => run(spec, runtime_dir, "mesos"),
         ["run", spec, runtime_dir, root] => run(spec, runtime_dir, root),
         ["time", spec, runtime_dir, count] => finish(time(Path::new(spec), runtime_dir, count).map(|()| 0)),
+        ["hold-start", log] => finish(hold_start(log).map(|()| 0)),
         _ => {
             eprintln!(
                 "usage: keeper-probe run SPEC RUNTIME_DIR [CGROUPS_ROOT] | time SPEC RUNTIME_DIR COUNT"
@@ -73,6 +76,16 @@ fn contain(spec: &Path, runtime_dir: &str, root: &str) -> Result<i32, Box<dyn st
         runtime.cleanup(&spec.id)?;
         return Ok(code);
     }
+}
+
+/// Marks a log as a launch does, says so by one byte, and holds the mark until its input ends.
+fn hold_start(log: &str) -> Result<(), Box<dyn std::error::Error>> {
+    let file = std::fs::OpenOptions::new().append(true).create_new(true).open(log)?;
+    runtime::announce_start(&file)?;
+    println!();
+    std::io::stdin().read_line(&mut String::new())?;
+    drop(file);
+    Ok(())
 }
 
 fn time(spec: &Path, runtime_dir: &str, count: &str) -> Result<(), Box<dyn std::error::Error>> {

@@ -31,6 +31,8 @@ pub enum KillReason {
     Requested,
     /// It ran longer than its `max_completion`.
     CompletionTime,
+    /// It used more disk than it may; whoever asked for the kill measured that.
+    DiskQuota,
 }
 
 /// The record of a command that ran and ended.

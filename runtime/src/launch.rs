@@ -15,6 +15,7 @@ use crate::config::{Folder, RuntimeConfig};
 use crate::ending::{ExitRecord, Failure};
 use crate::host::Host;
 use crate::kernel::linux::Linux;
+use crate::liveness;
 use crate::plan;
 use crate::protocol::{self, Decoder, ProtocolError, Report};
 use crate::spec::{ContainerId, ContainerSpec};
@@ -124,6 +125,7 @@ impl Runtime {
         let job = Job { config: self.config.clone(), spec: spec.clone() };
         let log =
             OpenOptions::new().append(true).create_new(true).mode(0o600).open(folder.join(Folder::LOG))?;
+        liveness::announce(&log)?;
         let (ours, theirs) = UnixStream::pair()?;
         let mut child = Command::new(format!("/proc/self/fd/{}", self.executable.as_raw_fd()))
             .arg0("tepui")

@@ -68,14 +68,16 @@ mod recover;
 mod spec;
 mod supervisor;
 
-pub use cgroups::Statistics;
+pub use cgroups::{DeviceIo, IoCounts, Pressure, PressureLine, Statistics};
 pub use config::RuntimeConfig;
 pub use ending::{Ending, Exit, ExitRecord, Failure, FailureKind, KillReason, Stage};
 pub use host::{Host, Missing, ProbeError};
 pub use launch::{KeeperHandle, LaunchError, Runtime, Started};
+#[doc(hidden)]
+pub use liveness::announce as announce_start;
 pub use recover::{CleanupError, Found, FoundContainer};
 pub use spec::{
-    Capability, ContainerId, ContainerSpec, Controller, InvalidId, Isolation, Limits, Rlimit, Rootfs,
-    SandboxMount,
+    Capability, ContainerId, ContainerSpec, Controller, HugetlbLimit, IdRange, InvalidId, IoMax, Isolation,
+    Limits, Rlimit, Rootfs, RotateBy, Rotation, SandboxMount,
 };
 pub use supervisor::supervise_main;

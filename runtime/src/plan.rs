@@ -2,17 +2,18 @@
 //! libcontainer or oci-spec would fill with a default of their own is set here.
 use std::path::{Path, PathBuf};
 
-use oci_spec::runtime::{Linux, Process, Root, Spec, User};
+use oci_spec::runtime::{Linux, LinuxIdMapping, LinuxIdMappingBuilder, Process, Root, Spec, User};
 
-use crate::ending::{Failure, FailureKind, Stage};
-use crate::isolators::{Draft, ORDER, Request, lies_in};
-use crate::spec::ContainerSpec;
+use crate::ending::Failure;
+use crate::isolators::{Draft, ORDER, Request};
+use crate::spec::{ContainerSpec, IdRange};
+
+mod check;
+
+pub(crate) use check::check;
 
 /// Used when the environment names none.
 const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
-
-/// Longest argument list with environment, in bytes: well below what `execve` takes.
-const MAX_STRINGS: usize = 1 << 20;
 
 /// Who the command runs as.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -30,37 +31,6 @@ pub(crate) struct Ground<'a> {
     pub runtime_dir: &'a Path,
     pub cgroup: PathBuf,
     pub identity: &'a Identity,
-    pub open_files: (u64, u64),
-}
-
-/// Refuses what no container can be made of, whatever the host.
-pub(crate) fn check(spec: &ContainerSpec) -> Result<(), Failure> {
-    let refused = |message: String| Err(Failure::new(Stage::Prepare, FailureKind::Refused, message));
-    let Some(program) = spec.program() else { return refused("the command is empty".to_owned()) };
-    if spec.argv.is_empty() || program.is_empty() {
-        return refused("the command is empty: name a program, and its argv[0]".to_owned());
-    }
-    let strings = spec.argv.iter().chain(spec.env.iter().flat_map(|(name, value)| [name, value]));
-    if program.contains('\0') || strings.clone().any(|text| text.contains('\0')) {
-        return refused("an argument or environment variable holds a zero byte".to_owned());
-    }
-    if strings.map(|text| text.len() + 1).sum::<usize>() > MAX_STRINGS {
-        return refused(format!("arguments and environment together are longer than {MAX_STRINGS} bytes"));
-    }
-    if let Some((name, _)) = spec.env.iter().find(|(name, _)| name.is_empty() || name.contains('=')) {
-        return refused(format!("{name:?} can't be the name of an environment variable"));
-    }
-    check_cwd(&spec.cwd)
-}
-
-/// The folders of descriptors are the classic way out of a container (CVE-2024-21626).
-fn check_cwd(cwd: &Path) -> Result<(), Failure> {
-    if cwd.is_absolute() && !lies_in(cwd, Path::new("/proc")) {
-        return Ok(());
-    }
-    let message =
-        format!("{} can't be the working directory: give an absolute path outside of /proc", cwd.display());
-    Err(Failure::new(Stage::Prepare, FailureKind::WorkingDirectory, message))
 }
 
 /// The environment as the command gets it: the given one, and `PATH` and `HOME` when they lack.
@@ -80,7 +50,7 @@ pub(crate) fn environment(spec: &ContainerSpec, identity: &Identity) -> Vec<(Str
 /// # Errors
 /// A [`Failure`] of an isolator that can't do what is asked.
 pub(crate) fn oci_spec(spec: &ContainerSpec, ground: &Ground<'_>) -> Result<Spec, Failure> {
-    let request = Request { spec, runtime_dir: ground.runtime_dir, open_files: ground.open_files };
+    let request = Request { spec, runtime_dir: ground.runtime_dir };
     let mut draft = Draft::default();
     for (_, prepare) in ORDER {
         prepare(&request, &mut draft)?;
@@ -95,7 +65,7 @@ pub(crate) fn oci_spec(spec: &ContainerSpec, ground: &Ground<'_>) -> Result<Spec
         .set_domainname(None)
         .set_mounts(Some(std::mem::take(&mut draft.mounts)))
         .set_process(Some(process(spec, ground.identity, &mut draft)))
-        .set_linux(Some(linux(ground, draft)))
+        .set_linux(Some(linux(spec, ground, draft)))
         .set_hooks(None)
         .set_annotations(None);
     Ok(oci)
@@ -118,7 +88,8 @@ fn process(spec: &ContainerSpec, identity: &Identity, draft: &mut Draft) -> Proc
         .set_env(Some(env.collect()))
         .set_cwd(PathBuf::from("/"))
         .set_capabilities(draft.capabilities.take())
-        .set_rlimits(Some(std::mem::take(&mut draft.rlimits)))
+        // Set by us, from outside.
+        .set_rlimits(None)
         // `false` given would load seccomp after the capabilities are dropped, which fails; absent loads
         // it before.
         .set_no_new_privileges(draft.no_new_privileges.then_some(true))
@@ -129,7 +100,8 @@ fn process(spec: &ContainerSpec, identity: &Identity, draft: &mut Draft) -> Proc
     process
 }
 
-fn linux(ground: &Ground<'_>, draft: Draft) -> Linux {
+fn linux(spec: &ContainerSpec, ground: &Ground<'_>, draft: Draft) -> Linux {
+    let ids = spec.user_namespace.map(|ids| vec![id_mapping(ids)]);
     let mut linux = Linux::default();
     linux
         .set_namespaces(Some(draft.namespaces))
@@ -141,13 +113,19 @@ fn linux(ground: &Ground<'_>, draft: Draft) -> Linux {
         .set_masked_paths(Some(draft.masked))
         .set_readonly_paths(Some(draft.readonly))
         .set_rootfs_propagation(None)
-        .set_uid_mappings(None)
-        .set_gid_mappings(None)
+        .set_uid_mappings(ids.clone())
+        .set_gid_mappings(ids)
         .set_sysctl(None)
         .set_mount_label(None)
         .set_intel_rdt(None)
         .set_personality(None);
     linux
+}
+
+fn id_mapping(ids: IdRange) -> LinuxIdMapping {
+    let mapping =
+        LinuxIdMappingBuilder::default().container_id(0u32).host_id(ids.base).size(ids.length).build();
+    mapping.expect("all of its fields are given")
 }
 
 #[cfg(test)]

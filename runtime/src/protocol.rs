@@ -30,6 +30,9 @@ pub enum Command {
     Kill {
         /// Milliseconds between the two; `None`: as the spec says; 0: SIGKILL at once.
         grace_ms: Option<u64>,
+        /// Why, for the record; `None`: because somebody asked for it.
+        #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "known_reason")]
+        why: Option<KillReason>,
     },
     /// Ask for one [`Report::Statistics`].
     Statistics {},
@@ -105,6 +108,20 @@ pub enum ProtocolError {
     /// The content is not a message.
     #[error("a frame does not hold a message")]
     Malformed(#[source] serde_json::Error),
+}
+
+/// A reason of a newer version is as good as none: the kill itself must not be missed for it.
+fn known_reason<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Option<KillReason>, D::Error> {
+    #[derive(Deserialize)]
+    #[serde(untagged)]
+    enum Reason {
+        Known(KillReason),
+        Newer(IgnoredAny),
+    }
+    Ok(match Reason::deserialize(deserializer)? {
+        Reason::Known(reason) => Some(reason),
+        Reason::Newer(_) => None,
+    })
 }
 
 /// The bytes of one message, ready to be written.

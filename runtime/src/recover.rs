@@ -5,16 +5,22 @@ use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::cgroups::{Cgroups, Error as CgroupError};
+use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
+
+use crate::cgroups::{Cgroups, Error as CgroupError, Statistics};
 use crate::config::Folder;
 use crate::ending::Ending;
 use crate::launch::Runtime;
-use crate::liveness::{self, wait_until};
+use crate::liveness::{self, Life, wait_until};
 use crate::spec::ContainerId;
 use crate::supervisor::through_folder;
 
-/// How long removing a cgroup is tried.
+/// How long removing a cgroup is tried, and how long a keeper at its end is waited for.
 const PATIENCE: Duration = Duration::from_secs(5);
+
+/// How long a keeper that lives, or is being started, may take until it answers. On a host that has just booted,
+/// and starts hundreds at once, seconds are nothing.
+const START: Duration = Duration::from_secs(30);
 
 /// Longest record that is read, in bytes.
 const MAX_RECORD: u64 = 1 << 20;
@@ -80,24 +86,44 @@ impl Runtime {
     }
 
     fn find(&self, id: &ContainerId) -> Found {
-        // A keeper that is about to open its socket, or closed it and is about to end, is waited for.
-        let found = wait_until(PATIENCE, || {
-            let lives = self.lives(id);
+        // A keeper that is about to be born, to open its socket, or closed it and is about to end, is waited for.
+        let found = wait_until(START, || {
+            let life = self.life(id);
             if let Some(ending) = self.ending(id) {
                 return Some(Found::Ended(ending));
             }
             match self.connect(id) {
-                Ok(stream) if lives => Some(Found::Running(stream)),
-                _ => (!lives).then_some(Found::Lost),
+                Ok(stream) if life != Life::Dead => Some(Found::Running(stream)),
+                _ => (life == Life::Dead).then_some(Found::Lost),
             }
         });
-        found.unwrap_or(Found::Lost)
+        found.unwrap_or_else(|| {
+            self.end_mute_keeper(id);
+            Found::Lost
+        })
     }
 
-    /// Whether a container has a keeper that lives.
+    /// A keeper that doesn't answer in all that time (stopped, stuck) keeps nobody; what it kept is cleaned up.
+    fn end_mute_keeper(&self, id: &ContainerId) {
+        let Life::Lives(pid) = self.life(id) else { return };
+        tracing::error!(container = %id, pid, "its keeper does not answer and is killed");
+        let Some(pid) = Pid::from_raw(pid) else { return };
+        let Ok(pidfd) = pidfd_open(pid, PidfdFlags::empty()) else { return };
+        // Still the keeper, not who got its number meanwhile?
+        if self.life(id) == Life::Lives(pid.as_raw_nonzero().get()) {
+            let _ = pidfd_send_signal(&pidfd, Signal::KILL);
+        }
+        let _ = wait_until(PATIENCE, || (self.life(id) == Life::Dead).then_some(()));
+    }
+
+    fn life(&self, id: &ContainerId) -> Life {
+        liveness::of(&self.config.folder(id).join(Folder::LOG))
+    }
+
+    /// Whether a container has a keeper that lives, or is being started.
     #[must_use]
     pub fn lives(&self, id: &ContainerId) -> bool {
-        liveness::holder(&self.config.folder(id).join(Folder::LOG)).is_some()
+        self.life(id) != Life::Dead
     }
 
     /// The record that a keeper left.
@@ -107,6 +133,15 @@ impl Runtime {
         let file = File::open(self.config.folder(id).join(Folder::EXIT)).ok()?;
         file.take(MAX_RECORD).read_to_end(&mut text).ok()?;
         serde_json::from_slice(&text).ok()
+    }
+
+    /// What a container uses now, read here without its keeper: for all containers at once. Only a keeper knows how
+    /// often memory was short on a hybrid host ([`crate::protocol::Command::Statistics`]).
+    ///
+    /// # Errors
+    /// When a file of its cgroups is there but can't be read. Without cgroups all figures are absent.
+    pub fn statistics(&self, id: &ContainerId) -> Result<Statistics, CgroupError> {
+        Cgroups::open(&self.host.layout, &self.config.cgroups_root, id)?.statistics()
     }
 
     /// A new connection to a container's keeper. Its first report is a greeting, the second, if there

@@ -7,8 +7,12 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 mod capability;
+mod limits;
+mod rotation;
 
 pub use capability::Capability;
+pub use limits::{HugetlbLimit, IoMax, Limits};
+pub use rotation::{RotateBy, Rotation};
 
 /// The name of a container: 1 to 242 characters of `[A-Za-z0-9._-]`, neither `.` nor `..`, so it is
 /// safe as the name of a folder, a cgroup and a file.
@@ -96,12 +100,19 @@ pub struct ContainerSpec {
     pub stdout: Option<PathBuf>,
     /// Host file for the standard error; likewise.
     pub stderr: Option<PathBuf>,
+    /// Rotate both files by size. Without it the command holds the files themselves, which grow.
+    #[serde(default)]
+    pub rotation: Option<Rotation>,
     /// Host name inside its UTS namespace; ignored without one.
     pub hostname: Option<String>,
     /// CPU, memory, number of processes.
     pub limits: Limits,
     /// What is isolated.
     pub isolation: Isolation,
+    /// A user namespace of its own: root in the container is nobody on the host. It needs an image, and
+    /// pid, ipc and cgroup namespaces of its own.
+    #[serde(default)]
+    pub user_namespace: Option<IdRange>,
     /// Bounding, permitted and effective capabilities (inheritable and ambient stay empty).
     pub capabilities: BTreeSet<Capability>,
     /// Resource limits of the process itself; hard limits above the caller's own may be refused.
@@ -141,9 +152,11 @@ impl ContainerSpec {
             sandbox: None,
             stdout: None,
             stderr: None,
+            rotation: None,
             hostname: None,
             limits: Limits::default(),
             isolation: Isolation::default(),
+            user_namespace: None,
             capabilities: Capability::defaults(),
             rlimits: Vec::new(),
             shm_bytes: 64 << 20,
@@ -191,34 +204,6 @@ pub struct SandboxMount {
     pub target: PathBuf,
 }
 
-/// Limits of a container; `None` leaves a thing unlimited.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Limits {
-    /// Share of the CPU in thousandths of one CPU.
-    pub cpu_request_milli: Option<u64>,
-    /// Hard limit of CPU time in thousandths of one CPU.
-    pub cpu_limit_milli: Option<u64>,
-    /// Memory that is protected from reclaim, in bytes.
-    pub memory_request_bytes: Option<u64>,
-    /// Hard limit of memory in bytes; beyond it the kernel kills.
-    pub memory_limit_bytes: Option<u64>,
-    /// Most processes and threads.
-    pub pids_max: Option<u64>,
-}
-
-impl Default for Limits {
-    /// Nothing limited but the number of processes, at 4096 (a fork bomb must not take the host down).
-    fn default() -> Self {
-        Self {
-            cpu_request_milli: None,
-            cpu_limit_milli: None,
-            memory_request_bytes: None,
-            memory_limit_bytes: None,
-            pids_max: Some(4096),
-        }
-    }
-}
-
 /// A cgroup controller, by what it governs (v1's `cpu` and `cpuacct` are one here).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -264,15 +249,16 @@ impl Controller {
 pub struct Isolation {
     /// Controllers that get a cgroup and, where [`Limits`] says so, a limit.
     pub controllers: BTreeSet<Controller>,
-    /// Own process ids.
+    /// Own process ids; without them the command sees the host's processes (Mesos: `share_pid_namespace`).
     pub pid: bool,
-    /// Own System V IPC and POSIX queues.
+    /// Own System V IPC, POSIX queues and `/dev/shm`; without them it has the host's (Mesos: `ipc_mode` of
+    /// `SHARE_PARENT`).
     pub ipc: bool,
     /// Own host name.
     pub uts: bool,
     /// Own view of the cgroup tree.
     pub cgroup: bool,
-    /// Own (empty) network.
+    /// Own network, with nothing in it but the loopback interface, which is up.
     pub net: bool,
     /// The default seccomp profile.
     pub seccomp: bool,
@@ -299,6 +285,29 @@ impl Default for Isolation {
     }
 }
 
+/// Users and groups of a user namespace: 0 to `length` inside are `base` and the following outside.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct IdRange {
+    /// The host's id of root inside.
+    pub base: u32,
+    /// How many there are.
+    pub length: u32,
+}
+
+impl IdRange {
+    /// The host's id of one inside; `None` when it lies outside of the range.
+    #[must_use]
+    pub fn on_host(self, inside: u32) -> Option<u32> {
+        (inside < self.length).then(|| self.base.checked_add(inside)).flatten()
+    }
+
+    /// Whether it holds anybody, nobody of the host's own system users, and not the id that is none.
+    #[must_use]
+    pub fn is_usable(self) -> bool {
+        self.length > 0 && self.base >= 1000 && self.base.checked_add(self.length).is_some()
+    }
+}
+
 /// A resource limit of the process (`setrlimit`).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Rlimit {
@@ -315,7 +324,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn ids_that_could_leave_the_folder_are_refused() {
+    fn k17_ids_that_could_leave_the_folder_are_refused() {
         let long = "a".repeat(ContainerId::MAX + 1);
         for bad in ["", ".", "..", "a/b", "../../x", "a\0b", "ü", "a b", "a+b", "%2e", &long] {
             assert!(ContainerId::new(bad).is_err(), "{bad:?}");

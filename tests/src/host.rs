@@ -57,6 +57,7 @@ impl Host {
             frameworks: self.frameworks.clone(),
             containers: self.containers.iter().map(|(id, c)| (id.clone(), found(c))).collect(),
             strays: Vec::new(),
+            errors: 0,
         }
     }
 

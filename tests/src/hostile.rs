@@ -14,6 +14,7 @@ use wire::v1::framework_info::capability::Type as Capability;
 
 use crate::master_node::settings;
 use crate::messages::{framework_info, launch, resources, task};
+use crate::mirror::Mirror;
 
 /// Steps of each mob.
 const STEPS: u64 = 15_000;
@@ -28,6 +29,8 @@ struct Mob {
     offers: Vec<OfferId>,
     writes: Vec<Ticket>,
     answers: u64,
+    /// What operators are told, all of them the same.
+    mirror: Mirror,
 }
 
 impl Mob {
@@ -38,6 +41,8 @@ impl Mob {
         settings.max_completed_frameworks = 2;
         settings.max_unreachable_tasks = 3;
         settings.offer_timeout = Some(Duration::from_secs(20));
+        settings.max_watchers = 2;
+        settings.agent_removal_interval = seed.is_multiple_of(2).then_some(Duration::from_secs(7));
         let mut mob = Mob {
             state: State::new(settings, seed, now),
             now,
@@ -46,6 +51,7 @@ impl Mob {
             offers: Vec::new(),
             writes: Vec::new(),
             answers: 0,
+            mirror: Mirror::default(),
         };
         mob.step(Event::Elected(Box::default()));
         mob
@@ -56,6 +62,11 @@ impl Mob {
         self.state.step(self.now, event, &mut out);
         for effect in out {
             match effect {
+                Effect::ToOperators(event) | Effect::ToOperator { event, .. } => {
+                    if let Err(why) = self.mirror.hear(&event, &self.state) {
+                        panic!("an operator hears {event:?}: {why}");
+                    }
+                }
                 Effect::Persist { ticket, .. } => self.writes.push(ticket),
                 Effect::Answer { .. } => self.answers += 1,
                 Effect::ToFramework { event: SchedulerEvent::Offers(offers), .. } => {
@@ -66,6 +77,11 @@ impl Mob {
         }
         let surplus = self.offers.len().saturating_sub(40);
         self.offers.drain(..surplus);
+    }
+
+    fn unwatched(&mut self) -> Result<(), String> {
+        self.mirror = Mirror::default();
+        Ok(())
     }
 
     fn few(&mut self) -> u64 {
@@ -169,6 +185,12 @@ impl Mob {
         let stream = StreamId(self.few());
         match self.random.below(20) {
             0 => Event::StreamLost { stream },
+            3 => {
+                // Operators have streams of their own.
+                let stream = StreamId(1000 + stream.0);
+                self.step(Event::StreamLost { stream });
+                Event::Watch { stream }
+            }
             1 | 2 => {
                 let capabilities: &[Capability] = if self.chance(50) {
                     &[Capability::PartitionAware, Capability::GpuResources]
@@ -221,7 +243,26 @@ impl Mob {
                 let agent = self.chance(50).then(|| self.agent());
                 SchedulerAction::Kill { task: self.task(), agent, grace: None }
             }
-            75..90 => {
+            75..77 => {
+                let capabilities: &[Capability] =
+                    if self.chance(50) { &[Capability::PartitionAware] } else { &[] };
+                let mut info = framework_info("f", capabilities);
+                info.checkpoint = Some(self.chance(50));
+                info.role = Some(if self.chance(50) { "*" } else { "other" }.to_owned());
+                let suppressed_roles = if self.chance(30) { vec!["*".to_owned()] } else { Vec::new() };
+                SchedulerAction::UpdateFramework { info: Box::new(info), suppressed_roles }
+            }
+            77 => SchedulerAction::Message { agent: self.agent(), executor: "e".into() },
+            78 => SchedulerAction::Shutdown { agent: self.agent(), executor: self.task().as_str().into() },
+            79 => {
+                let operation = v1::scheduler::call::reconcile_operations::Operation {
+                    operation_id: v1::OperationId { value: "o".to_owned() },
+                    agent_id: Some((&self.agent()).into()),
+                    resource_provider_id: None,
+                };
+                SchedulerAction::ReconcileOperations { operations: vec![operation] }
+            }
+            80..90 => {
                 SchedulerAction::Acknowledge { agent: self.agent(), task: self.task(), uuid: vec![1; 16] }
             }
             _ => {
@@ -270,7 +311,10 @@ fn nothing_that_is_said_breaks_the_master() {
             let told = event.clone();
             mob.step(event);
             busy += u64::from(!mob.state.tasks.is_empty());
-            if let Err(why) = mob.state.audit() {
+            // Nobody is told while nobody watches.
+            let told_all = mob.state.watchers() > 0;
+            let mirrored = if told_all { mob.mirror.agrees(&mob.state) } else { mob.unwatched() };
+            if let Err(why) = mob.state.audit().and(mirrored) {
                 panic!("seed {seed}, step {number}: {why}\nafter {told:?}");
             }
         }

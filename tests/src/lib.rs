@@ -18,6 +18,8 @@ mod master_node;
 #[cfg(test)]
 mod messages;
 #[cfg(test)]
+mod mirror;
+#[cfg(test)]
 mod network;
 #[cfg(test)]
 mod scale;

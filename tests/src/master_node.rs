@@ -4,12 +4,13 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use master::logic::{
-    Change, Contents, Effect, Event, LinkId, SchedulerEvent, Settings, State, StreamId, Ticket,
+    Change, Contents, Effect, Event, LinkId, OperatorEvent, SchedulerEvent, Settings, State, StreamId, Ticket,
 };
 use model::{AgentId, MasterId, Timestamp};
 use wire::link::{from_agent, from_master};
 
 use crate::messages::event_of;
+use crate::mirror::Mirror;
 use crate::network::{Peer, delay};
 use crate::world::{Happening, World};
 
@@ -46,6 +47,12 @@ pub fn settings(life: u64, epoch: u64) -> Settings {
         max_completed_tasks: 1000,
         max_unreachable_tasks: 1000,
         root_submissions: true,
+        agent_removal_interval: None,
+        recovery_agent_removal_limit: 1.0,
+        max_watchers: 1000,
+        registry_gc_interval: Duration::from_secs(15 * 60),
+        registry_max_agent_age: Duration::from_secs(14 * 24 * 3600),
+        registry_max_agent_count: 102_400,
     }
 }
 
@@ -60,10 +67,29 @@ impl World {
         self.registry.contents.epoch += 1;
         let mut settings = settings(life, self.registry.contents.epoch);
         settings.offer_timeout = self.seed.is_multiple_of(3).then_some(Duration::from_secs(30));
+        settings.agent_removal_interval = self.seed.is_multiple_of(5).then_some(Duration::from_secs(20));
         let state = State::new(settings, self.random.next_u64(), self.now);
         self.note(|| format!("master {life} elected"));
         self.master = Some(MasterNode { state, life, tick: None });
+        self.mirror = Mirror::default();
         self.step_master(Event::Elected(Box::new(self.registry.contents.clone())));
+        // Half of the worlds are watched from the first moment, the others from some later one.
+        let pause = if self.seed.is_multiple_of(2) { Duration::ZERO } else { self.within(300) };
+        self.after(pause, Happening::OperatorWatches(life));
+    }
+
+    pub(crate) fn operator_watches(&mut self, life: u64) {
+        if self.master.as_ref().is_some_and(|master| master.life == life) {
+            // Numbers of connections are given by the network; this one is no connection.
+            self.step_master(Event::Watch { stream: StreamId(u64::MAX) });
+        }
+    }
+
+    fn operator_hears(&mut self, event: OperatorEvent) {
+        let Some(master) = &self.master else { return };
+        if let Err(why) = self.mirror.hear(&event, &master.state) {
+            self.broken(format!("an operator hears {event:?}: {why}"));
+        }
     }
 
     /// The master dies. Of the writes under way some are done all the same.
@@ -104,6 +130,11 @@ impl World {
         }
         for effect in out {
             self.carry_out(effect);
+        }
+        if let Some(master) = &self.master
+            && let Err(why) = self.mirror.agrees(&master.state)
+        {
+            self.broken(format!("what an operator was told is not so: {why}"));
         }
         self.plan_master_tick();
     }
@@ -164,6 +195,8 @@ impl World {
             Effect::CloseLink { link } => self.close_connection(link.0),
             Effect::ToFramework { stream, event } => self.send_to_scheduler(stream, event),
             Effect::CloseStream { stream } => self.close_connection(stream.0),
+            Effect::ToOperator { event, .. } => self.operator_hears(event),
+            Effect::ToOperators(event) => self.operator_hears(event),
             Effect::Answer { call, outcome } => self.answer(call, outcome),
             Effect::StepDown { why } => self.broken(format!("the master stepped down: {why}")),
         }

@@ -85,7 +85,7 @@ impl Cluster {
     fn agent(&mut self, number: u64) {
         let total = resources("cpus:16;mem:65536;disk:100000;ports:[31000-32000]");
         let hello = AgentHello {
-            version: "0.1.0".to_owned(),
+            version: "1.12.0".to_owned(),
             info: v1::AgentInfo {
                 hostname: format!("host{number}"),
                 resources: total.to_wire(),

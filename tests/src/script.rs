@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use master::logic::{Event, LinkId, OperatorAction, SchedulerAction, StreamId};
 use model::time::parse_duration;
-use model::{AgentId, FrameworkId, OfferId, TaskId, TaskState};
+use model::{AgentId, ExecutorId, FrameworkId, OfferId, TaskId, TaskState};
 use wire::v1;
 use wire::v1::framework_info::capability::Type as Capability;
 
@@ -30,6 +30,16 @@ impl Stage {
             ["framework", name, "loses", "its", "stream"] => {
                 let stream = self.schedulers.get_mut(*name).and_then(|cast| cast.stream.take());
                 self.step(Event::StreamLost { stream: stream.expect("a stream") });
+            }
+            ["framework", name, "updates", options @ ..] => self.update(name, options),
+            ["operator", name, "watches"] => {
+                let stream = StreamId(self.next());
+                self.operators.insert((*name).to_owned(), stream);
+                self.step(Event::Watch { stream });
+            }
+            ["operator", name, "leaves"] => {
+                let stream = self.operators.remove(*name).expect("a stream");
+                self.step(Event::StreamLost { stream });
             }
             ["agent", name, words @ ..] => self.agent(name, words),
             ["registry", "waits"] => self.registry_waits = true,
@@ -52,6 +62,13 @@ impl Stage {
                             settings.max_completed_frameworks = n.parse().expect("a number");
                         }
                         Some(("root_submissions", no)) => settings.root_submissions = no == "true",
+                        Some(("removal_interval", time)) => {
+                            settings.agent_removal_interval = Some(duration(time));
+                        }
+                        Some(("watchers", n)) => settings.max_watchers = n.parse().expect("a number"),
+                        Some(("recovery_limit", n)) => {
+                            settings.recovery_agent_removal_limit = n.parse().expect("a number");
+                        }
                         _ => panic!("no such setting: {option}"),
                     }
                 }
@@ -73,20 +90,12 @@ impl Stage {
         let mut id = before.as_ref().and_then(|cast| cast.id.clone());
         let mut suppressed_roles = Vec::new();
         for option in options {
+            if describe(&mut info, &mut suppressed_roles, option) {
+                continue;
+            }
             match option.split_once('=').unwrap_or((option, "")) {
-                ("partition_aware", _) => capability(&mut info, Capability::PartitionAware),
-                ("multi_role", _) => capability(&mut info, Capability::MultiRole),
-                ("gpus", _) => capability(&mut info, Capability::GpuResources),
-                ("failover", seconds) => info.failover_timeout = Some(seconds.parse().expect("seconds")),
-                ("checkpoint", yes) => info.checkpoint = Some(yes == "true"),
-                ("role", role) => info.role = Some(role.to_owned()),
-                ("roles", roles) => info.roles = roles.split(',').map(str::to_owned).collect(),
-                ("suppress", roles) => suppressed_roles = roles.split(',').map(str::to_owned).collect(),
                 ("id", "none") => id = None,
                 ("id", given) => id = Some(FrameworkId::from(given)),
-                ("user", user) => info.user = user.to_owned(),
-                ("name", name) => info.name = name.to_owned(),
-                ("principal", principal) => info.principal = Some(principal.to_owned()),
                 _ => panic!("no such option: {option}"),
             }
         }
@@ -108,6 +117,18 @@ impl Stage {
         info.id = id.as_ref().map(Into::into);
         let stream_token = token.into();
         self.step(Event::Subscribe { stream, stream_token, info: Box::new(info), suppressed_roles });
+    }
+
+    /// UPDATE_FRAMEWORK: as it described itself last, but for these.
+    fn update(&mut self, name: &str, options: &[&str]) {
+        let cast = self.schedulers.get(name).expect("a framework");
+        let mut info = cast.info.clone();
+        info.id = cast.id.as_ref().map(Into::into);
+        let mut suppressed_roles = Vec::new();
+        for option in options {
+            assert!(describe(&mut info, &mut suppressed_roles, option), "no such option: {option}");
+        }
+        self.call(name, SchedulerAction::UpdateFramework { info: Box::new(info), suppressed_roles });
     }
 
     fn agent(&mut self, name: &str, words: &[&str]) {
@@ -202,6 +223,10 @@ impl Stage {
         };
         status.set_state(state(now).into());
         status.set_source(v1::task_status::Source::Executor);
+        if let Some(healthy) = option(rest, "healthy") {
+            status.healthy = Some(healthy == "true");
+            status.set_reason(v1::task_status::Reason::TaskHealthCheckStatusUpdated);
+        }
         let link = self.link_of(name);
         self.step(Event::TaskUpdate { link, framework, status: Box::new(status), latest });
     }
@@ -226,6 +251,17 @@ impl Stage {
                 let (agent, uuid) = self.schedulers[name].unacknowledged[*task].clone();
                 SchedulerAction::Acknowledge { agent, task: TaskId::from(*task), uuid }
             }
+            ["reconciles", "operations", operations @ ..] => SchedulerAction::ReconcileOperations {
+                operations: operations.iter().map(|text| self.operation(text)).collect(),
+            },
+            ["messages", executor, options @ ..] => SchedulerAction::Message {
+                agent: self.agent_id(option(options, "on").unwrap_or("a")),
+                executor: ExecutorId::from(*executor),
+            },
+            ["shuts", "down", executor, options @ ..] => SchedulerAction::Shutdown {
+                agent: self.agent_id(option(options, "on").unwrap_or("a")),
+                executor: ExecutorId::from(*executor),
+            },
             ["reconciles", tasks @ ..] => {
                 SchedulerAction::Reconcile { tasks: tasks.iter().map(|text| self.question(text)).collect() }
             }
@@ -240,6 +276,16 @@ impl Stage {
             _ => panic!("no such command: {line}"),
         };
         self.call(name, action);
+    }
+
+    fn operation(&self, text: &str) -> v1::scheduler::call::reconcile_operations::Operation {
+        let (id, agent) = text.split_once('@').unwrap_or((text, ""));
+        let agent = Some(agent).filter(|agent| !agent.is_empty()).map(|agent| self.agent_id(agent));
+        v1::scheduler::call::reconcile_operations::Operation {
+            operation_id: v1::OperationId { value: id.to_owned() },
+            agent_id: agent.as_ref().map(Into::into),
+            resource_provider_id: None,
+        }
     }
 
     fn question(&self, text: &str) -> (TaskId, Option<AgentId>) {
@@ -302,6 +348,25 @@ fn task_operation(text: &str, head: &[&str], stage: &Stage) -> v1::offer::Operat
         return operation;
     }
     launch(vec![info])
+}
+
+/// What a framework says of itself; false for what is no such option.
+fn describe(info: &mut v1::FrameworkInfo, suppressed: &mut Vec<String>, option: &str) -> bool {
+    match option.split_once('=').unwrap_or((option, "")) {
+        ("partition_aware", _) => capability(info, Capability::PartitionAware),
+        ("multi_role", _) => capability(info, Capability::MultiRole),
+        ("gpus", _) => capability(info, Capability::GpuResources),
+        ("failover", seconds) => info.failover_timeout = Some(seconds.parse().expect("seconds")),
+        ("checkpoint", yes) => info.checkpoint = Some(yes == "true"),
+        ("role", role) => info.role = Some(role.to_owned()),
+        ("roles", roles) => info.roles = roles.split(',').map(str::to_owned).collect(),
+        ("suppress", roles) => *suppressed = roles.split(',').map(str::to_owned).collect(),
+        ("user", user) => info.user = user.to_owned(),
+        ("name", name) => info.name = name.to_owned(),
+        ("principal", principal) => info.principal = Some(principal.to_owned()),
+        _ => return false,
+    }
+    true
 }
 
 fn capability(info: &mut v1::FrameworkInfo, capability: Capability) {

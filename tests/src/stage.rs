@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use master::logic::{
-    AgentHello, CallId, Change, Contents, Effect, Event, LinkId, OfferOut, OperatorAction, ReportedTask,
-    SchedulerAction, SchedulerEvent, State, StreamId, Ticket,
+    AgentHello, CallId, Change, Contents, Effect, Event, Framework, LinkId, OfferOut, OperatorAction,
+    OperatorEvent, ReportedTask, SchedulerAction, SchedulerEvent, State, StreamId, Ticket,
 };
 use model::{AgentId, FrameworkId, Resources, TaskState, Timestamp};
 use wire::link::from_master::Body;
@@ -59,6 +59,8 @@ pub struct Stage {
     pub agents: BTreeMap<String, Player>,
     /// By name.
     pub schedulers: BTreeMap<String, Cast>,
+    /// Streams of operators that watch, by name.
+    pub operators: BTreeMap<String, StreamId>,
     last: u64,
     lines: Vec<String>,
     ends: Vec<Event>,
@@ -79,6 +81,7 @@ impl Stage {
             verbose: false,
             agents: BTreeMap::new(),
             schedulers: BTreeMap::new(),
+            operators: BTreeMap::new(),
             last: 0,
             lines: Vec::new(),
             ends: Vec::new(),
@@ -94,6 +97,7 @@ impl Stage {
         self.writes.clear();
         self.agents.values_mut().for_each(|agent| agent.link = None);
         self.schedulers.values_mut().for_each(|scheduler| scheduler.stream = None);
+        self.operators.clear();
         let mut settings = settings(self.masters, self.contents.epoch);
         change(&mut settings);
         self.state = State::new(settings, 1, self.now);
@@ -171,7 +175,7 @@ impl Stage {
             ..Default::default()
         };
         AgentHello {
-            version: "0.1.0".to_owned(),
+            version: "1.12.0".to_owned(),
             info,
             total,
             address: agent.address.clone(),
@@ -242,6 +246,17 @@ impl Stage {
                 format!("{name}: link closed")
             }
             Effect::ToFramework { stream, event } => return self.scheduler_hears(stream, event),
+            Effect::ToOperators(event) => format!("operators <- {}", told_text(&event)),
+            Effect::ToOperator { event: OperatorEvent::Heartbeat, .. } if !self.verbose => return,
+            Effect::ToOperator { stream, event } => {
+                format!("{} <- {}", self.operator_of(stream), told_text(&event))
+            }
+            Effect::CloseStream { stream } if self.operators.values().any(|known| *known == stream) => {
+                let name = self.operator_of(stream);
+                self.operators.remove(&name);
+                self.ends.push(Event::StreamLost { stream });
+                format!("{name}: stream closed")
+            }
             Effect::CloseStream { stream } => {
                 let name = self.scheduler_of(stream);
                 self.ends.push(Event::StreamLost { stream });
@@ -258,6 +273,11 @@ impl Stage {
             Effect::StepDown { why } => format!("the master steps down: {why}"),
         };
         self.lines.push(line);
+    }
+
+    fn operator_of(&self, stream: StreamId) -> String {
+        let found = self.operators.iter().find(|(_, known)| **known == stream);
+        found.map_or_else(|| "an older stream".to_owned(), |(name, _)| name.clone())
     }
 
     fn after_close(&mut self, name: &str, link: LinkId) {
@@ -354,6 +374,30 @@ fn message_text(message: &Body) -> String {
         Body::ReconcileTasks(m) => format!("ReconcileTasks {} of {}", m.task_ids.join(" "), m.framework_id),
         Body::Shutdown(m) => format!("Shutdown: {}", m.message),
     }
+}
+
+fn told_text(event: &OperatorEvent) -> String {
+    match event {
+        OperatorEvent::Subscribed => "SUBSCRIBED".to_owned(),
+        OperatorEvent::Heartbeat => "HEARTBEAT".to_owned(),
+        OperatorEvent::TaskAdded(task) => {
+            format!("TASK_ADDED {} of {} on {} {}", task.id, task.framework, task.agent, task.latest.name())
+        }
+        OperatorEvent::TaskUpdated { framework, state, status } => {
+            format!("TASK_UPDATED of {framework} to {}: {}", state.name(), status_text(status))
+        }
+        OperatorEvent::AgentAdded(agent) => format!("AGENT_ADDED {}", agent.facts.id),
+        OperatorEvent::AgentRemoved(agent) => format!("AGENT_REMOVED {agent}"),
+        OperatorEvent::FrameworkAdded(row) => format!("FRAMEWORK_ADDED {}", framework_text(row)),
+        OperatorEvent::FrameworkUpdated(row) => format!("FRAMEWORK_UPDATED {}", framework_text(row)),
+        OperatorEvent::FrameworkRemoved(row) => format!("FRAMEWORK_REMOVED {}", row.id),
+    }
+}
+
+fn framework_text(row: &Framework) -> String {
+    let connected = if row.stream.is_some() { "connected" } else { "not connected" };
+    let roles: Vec<String> = row.roles.iter().map(ToString::to_string).collect();
+    format!("{} {} roles {}, {connected}", row.id, row.info.name, roles.join(" "))
 }
 
 fn event_text(event: &SchedulerEvent) -> String {

@@ -10,6 +10,7 @@ use wire::link::{from_agent, from_master};
 
 use crate::agent_node::{AgentNode, ContainerEvent};
 use crate::master_node::{MasterNode, Registry};
+use crate::mirror::Mirror;
 use crate::network::{Network, Peer};
 use crate::scheduler::{Call, Scheduler};
 
@@ -23,6 +24,8 @@ const MOST_AT_ONCE: u32 = 20_000;
 pub enum Happening {
     /// A master is elected.
     Elected,
+    /// An operator begins to watch the master of this life.
+    OperatorWatches(u64),
     /// The master of this life may look at its timers.
     MasterTick(u64),
     /// The registry has done the first of the writes of this life.
@@ -76,6 +79,8 @@ pub struct World {
     pub master: Option<MasterNode>,
     /// How many masters there were.
     pub lives: u64,
+    /// What an operator who watches has been told.
+    pub mirror: Mirror,
     /// What survives masters.
     pub registry: Registry,
     /// All connections.
@@ -113,6 +118,7 @@ impl World {
             at_once: 0,
             master: None,
             lives: 0,
+            mirror: Mirror::default(),
             registry: Registry::default(),
             network: Network::default(),
             agents: Vec::new(),
@@ -194,6 +200,7 @@ impl World {
     fn happen(&mut self, happening: Happening) {
         match happening {
             Happening::Elected => self.elect(),
+            Happening::OperatorWatches(life) => self.operator_watches(life),
             Happening::MasterTick(life) => self.master_tick(life),
             Happening::RegistryWrote(life) => self.registry_wrote(life),
             Happening::ToMaster(connection, body) => self.arrives_at_master(connection, *body),

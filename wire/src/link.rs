@@ -3,8 +3,27 @@
 pub use crate::generated::tepui::link::v1::*;
 
 /// Version of the link's messages. Fields are only added, so both ends of different versions understand each
-/// other within one version; it changes when that ends.
+/// other within one version; it changes when that ends. Each side says it in its first message (`protocol`).
 pub const PROTOCOL_VERSION: u32 = 1;
+
+/// The other end of a link speaks a version of the messages that this end does not.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+#[error(
+    "the other end speaks version {0} of the agent link, this one version {PROTOCOL_VERSION}; run releases of tepui \
+     that belong together"
+)]
+pub struct OtherProtocol(pub u32);
+
+/// Checks the `protocol` of a first message. One that is unset was written before there was such a field: version 1.
+///
+/// # Errors
+/// Another version than ours: the link must not be used.
+pub fn check_protocol(protocol: u32) -> Result<(), OtherProtocol> {
+    match protocol {
+        0 | PROTOCOL_VERSION => Ok(()),
+        other => Err(OtherProtocol(other)),
+    }
+}
 
 /// Largest message from an agent, in bytes: a [`Reregister`] carries all of its tasks.
 pub const MAX_FROM_AGENT: usize = 64 << 20;

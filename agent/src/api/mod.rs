@@ -1,41 +1,35 @@
 //! The HTTP API: finds the route of a request, checks what all routes have in common, and answers.
 
-mod files;
+mod answer;
+mod attached;
 mod legacy;
+mod metrics;
 mod operator;
 mod routes;
-mod tree;
+mod show;
+mod usage;
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use bytes::Bytes;
 use coordination::LeaderAddress;
-use http::header::{ALLOW, CONTENT_TYPE, HeaderValue};
-use http::{Method, Request, Response, StatusCode};
-use http_body_util::combinators::UnsyncBoxBody;
-use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
+use http::{Request, Response, StatusCode};
 use hyper::body::Incoming;
-use serde_json::Value;
+use serde_json::{Value, json};
+use serving::files::{Attached, FilesError};
+use serving::metrics::Pace;
+use serving::routes::NoRoute;
+use serving::system::System;
+use serving::{files, jsonp, logging};
 use tokio::sync::watch;
-
-use crate::logic::View;
-use crate::service::{Paths, Reader};
-use routes::{NoRoute, Route};
 use wire::query::Query;
 
-/// Largest body of a request.
-const MAX_BODY: usize = 1 << 20;
-/// Longest time for it to arrive.
-const MAX_TIME: Duration = Duration::from_secs(60);
-/// Longest name of a function in `jsonp`.
-const MAX_JSONP: usize = 128;
-
-/// The body of an answer.
-pub(crate) type Body = UnsyncBoxBody<Bytes, std::io::Error>;
-
-/// An answer that ends the handling of a request. Boxed, because answers are large and errors rare.
-type Refusal = Box<Response<Body>>;
+use crate::containerizer::Containerizer;
+use crate::logic::View;
+use crate::service::{DiskUsage, Paths, Reader};
+pub(crate) use answer::Body;
+use answer::{Refusal, Whole, empty, finish, refuse, text, with_type};
+use routes::{PROCESS, Page, ROUTES, Route};
 
 /// What an agent tells about itself.
 #[derive(Clone, Debug)]
@@ -44,69 +38,139 @@ pub(crate) struct About {
     pub(crate) pid: String,
     /// When the process started, seconds since the epoch.
     pub(crate) started: f64,
+    /// The same by the clock that never jumps.
+    pub(crate) since: Instant,
+    /// Processes and threads of containers are counted.
+    pub(crate) counts_processes: bool,
+    /// How long finding out what an earlier life left took.
+    pub(crate) recovery: Duration,
     /// All flags with a value.
     pub(crate) flags: Vec<(String, String)>,
 }
 
+/// What the API looks into.
+#[derive(Clone)]
+pub(crate) struct Sources {
+    pub(crate) reader: Reader,
+    pub(crate) paths: Paths,
+    pub(crate) master: watch::Receiver<Option<LeaderAddress>>,
+    pub(crate) containers: Arc<dyn Containerizer>,
+    pub(crate) disk: DiskUsage,
+}
+
 /// The HTTP side of an agent.
-#[derive(Debug)]
 pub(crate) struct Api {
     about: Arc<About>,
-    reader: Reader,
-    paths: Paths,
-    master: watch::Receiver<Option<LeaderAddress>>,
+    sources: Sources,
+    metrics_pace: Pace,
+    statistics_pace: Pace,
 }
 
 impl Api {
-    pub(crate) fn new(
-        about: About,
-        reader: Reader,
-        paths: Paths,
-        master: watch::Receiver<Option<LeaderAddress>>,
-    ) -> Api {
-        Api { about: Arc::new(about), reader, paths, master }
+    /// `pace` is that of `/metrics/snapshot`.
+    pub(crate) fn new(about: About, sources: Sources, pace: Pace) -> Api {
+        // Mesos: two requests a second for statistics, too; those that come sooner wait.
+        Api { about: Arc::new(about), sources, metrics_pace: pace, statistics_pace: Pace::default() }
     }
 
     /// Answers a request.
     pub(crate) async fn handle(&self, request: Request<Incoming>) -> Response<Body> {
-        let answer = match routes::find(request.uri().path()) {
+        let headers = request.headers().clone();
+        let query = Query::parse(request.uri().query().unwrap_or_default());
+        let found = serving::routes::find(ROUTES, PROCESS, request.uri().path());
+        let whole = found.as_ref().is_ok_and(|found| found.rest.is_empty());
+        let answer = match found.map(|found| found.route) {
             Ok(Route::Operator) => operator::handle(self, request).await,
-            Ok(route) => {
-                let query = Query::parse(request.uri().query().unwrap_or_default());
-                self.page(route, &query).await
-            }
+            Ok(Route::Health) => Ok(empty(StatusCode::OK)),
+            Ok(Route::Page(page)) => self.page(page, query).await,
+            Ok(Route::Logging) => toggle(&query),
+            Ok(Route::Download) => match self.download(query).await {
+                Ok(download) => return answer::stream(download),
+                Err(refusal) => Err(refusal),
+            },
+            Ok(Route::Prometheus) if whole => self.prometheus().await,
+            Ok(Route::Prometheus | Route::Absent) | Err(NoRoute::Unknown) => Ok(empty(StatusCode::NOT_FOUND)),
             Err(NoRoute::Malformed) => Err(refuse(StatusCode::BAD_REQUEST, "The path is not well encoded")),
-            Err(NoRoute::Unknown) => Ok(empty(StatusCode::NOT_FOUND)),
         };
-        answer.unwrap_or_else(|refusal| *refusal)
+        finish(&headers, answer.unwrap_or_else(|refusal| *refusal))
     }
 
     /// One of the older pages. Mesos: any method will do while there is no authorization.
-    async fn page(&self, route: Route, query: &Query) -> Result<Response<Body>, Refusal> {
-        let function = function(query)?;
-        let value = match route {
-            Route::Health | Route::Operator => return Ok(empty(StatusCode::OK)),
-            Route::Download => return files::download(self, query).await,
-            Route::Version => legacy::version(),
-            Route::Flags => legacy::flags(&self.about),
-            Route::State => self.state().await?,
-            Route::Containers => legacy::containers(&*self.view().await?, query)?,
-            Route::Browse => files::browse(self, query).await?,
-            Route::Read => files::read(self, query).await?,
-            Route::Debug => files::debug(self).await?,
+    async fn page(&self, page: Page, query: Query) -> Result<Whole, Refusal> {
+        let function = jsonp::function(&query);
+        let function = function.map_err(|bad| refuse(StatusCode::BAD_REQUEST, &bad.to_string()))?;
+        let json = match page {
+            Page::Metrics => self.metrics_page(&query).await?,
+            Page::System => System::read().json(),
+            page => self.value(page, query).await?.to_string().into_bytes(),
         };
-        Ok(finished(function, &value))
+        let (content_type, body) = jsonp::body(function.as_deref(), json);
+        Ok(with_type(StatusCode::OK, content_type, body.into()))
+    }
+
+    async fn value(&self, page: Page, query: Query) -> Result<Value, Refusal> {
+        Ok(match page {
+            Page::Version => legacy::version(),
+            Page::Flags => legacy::flags(&self.about),
+            Page::State => self.state().await?,
+            Page::Containers => usage::containers(self, &query).await?,
+            Page::Statistics => {
+                self.statistics_pace.turn().await;
+                usage::statistics(self).await?
+            }
+            // Nothing is ever left pending: each step has a deadline of its own.
+            Page::Containerizer => json!({ "pending": [] }),
+            Page::Browse => self.files(move |attached| files::browse(&attached, &query)).await?,
+            Page::Read => self.files(move |attached| files::read(&attached, &query)).await?,
+            Page::Debug => self.files(|attached| Ok(files::debug(&attached))).await?,
+            Page::Metrics | Page::System => Value::Null,
+        })
     }
 
     async fn state(&self) -> Result<Value, Refusal> {
         let view = self.view().await?;
-        let (about, paths) = (self.about.clone(), self.paths.clone());
-        let master = self.master.borrow().as_ref().map(|master| master.host.clone());
+        let (about, paths) = (self.about.clone(), self.sources.paths.clone());
+        let master = self.sources.master.borrow().as_ref().map(|master| master.host.clone());
         self.blocking(move || legacy::state(&about, &view, &paths, master.as_deref())).await
     }
 
+    async fn metrics_page(&self, query: &Query) -> Result<Vec<u8>, Refusal> {
+        serving::metrics::timeout(query).map_err(|why| refuse(StatusCode::BAD_REQUEST, &why))?;
+        self.metrics_pace.turn().await;
+        Ok(self.metrics().await?.json())
+    }
+
+    async fn prometheus(&self) -> Result<Whole, Refusal> {
+        let text = self.metrics().await?.prometheus();
+        Ok(with_type(StatusCode::OK, serving::metrics::PROMETHEUS, text.into()))
+    }
+
+    /// Every metric as it is now.
+    async fn metrics(&self) -> Result<serving::metrics::Snapshot, Refusal> {
+        Ok(metrics::snapshot(&self.about, &*self.view().await?))
+    }
+
+    async fn download(&self, query: Query) -> Result<files::Download, Refusal> {
+        let attached = self.attached().await?;
+        files::download(attached, query).await.map_err(unreadable)
+    }
+
+    /// Reads sandboxes on a thread that may wait for the disk.
+    async fn files<T: Send + 'static>(
+        &self,
+        read: impl FnOnce(Attached) -> Result<T, FilesError> + Send + 'static,
+    ) -> Result<T, Refusal> {
+        let attached = self.attached().await?;
+        self.blocking(move || read(attached)).await?.map_err(unreadable)
+    }
+
+    async fn attached(&self) -> Result<Attached, Refusal> {
+        let view = self.view().await?;
+        Ok(attached::attached(&view, &self.sources.paths))
+    }
+
     async fn view(&self) -> Result<Arc<View>, Refusal> {
-        let view = self.reader.view().await;
+        let view = self.sources.reader.view().await;
         let view = view.ok_or_else(|| refuse(StatusCode::SERVICE_UNAVAILABLE, "This agent is ending"))?;
         if view.recovered {
             return Ok(view);
@@ -124,68 +188,12 @@ impl Api {
     }
 }
 
-/// `?jsonp=NAME`, which Mesos' web page depends on. Other texts than a name would be run by whoever loads this.
-fn function(query: &Query) -> Result<Option<String>, Refusal> {
-    let Some(name) = query.get("jsonp") else { return Ok(None) };
-    let fits = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '$' | '.');
-    if name.is_empty() || name.len() > MAX_JSONP || !name.chars().all(fits) {
-        return Err(refuse(StatusCode::BAD_REQUEST, "'jsonp' is not the name of a function"));
-    }
-    Ok(Some(name.to_owned()))
+/// `/logging/toggle`
+fn toggle(query: &Query) -> Result<Whole, Refusal> {
+    let told = logging::toggle(query).map_err(|error| refuse(error.status(), &error.to_string()))?;
+    Ok(if told.is_empty() { empty(StatusCode::OK) } else { text(StatusCode::OK, &told) })
 }
 
-fn finished(function: Option<String>, value: &Value) -> Response<Body> {
-    let json = value.to_string();
-    match function {
-        None => with_type(StatusCode::OK, wire::media::JSON, json.into()),
-        Some(name) => with_type(StatusCode::OK, "text/javascript", format!("{name}({json});").into()),
-    }
-}
-
-/// Reads the whole body of a request.
-async fn read_body(request: Request<Incoming>) -> Result<Bytes, Refusal> {
-    let body = Limited::new(request.into_body(), MAX_BODY).collect();
-    match tokio::time::timeout(MAX_TIME, body).await {
-        Ok(Ok(body)) => Ok(body.to_bytes()),
-        Ok(Err(error)) if error.is::<LengthLimitError>() => {
-            let message = format!("The body is larger than {MAX_BODY} bytes");
-            Err(refuse(StatusCode::PAYLOAD_TOO_LARGE, &message))
-        }
-        Ok(Err(_)) => Err(refuse(StatusCode::BAD_REQUEST, "The body ended early or is malformed")),
-        Err(_) => Err(refuse(StatusCode::REQUEST_TIMEOUT, "The body took too long to arrive")),
-    }
-}
-
-fn need_post(method: &Method) -> Result<(), Refusal> {
-    if method == Method::POST {
-        return Ok(());
-    }
-    let mut response = text(StatusCode::METHOD_NOT_ALLOWED, &format!("Expecting POST, received '{method}'"));
-    response.headers_mut().insert(ALLOW, HeaderValue::from_static("POST"));
-    Err(Box::new(response))
-}
-
-fn whole(bytes: Bytes) -> Body {
-    Full::new(bytes).map_err(|never| match never {}).boxed_unsync()
-}
-
-fn empty(status: StatusCode) -> Response<Body> {
-    let mut response = Response::new(whole(Bytes::new()));
-    *response.status_mut() = status;
-    response
-}
-
-fn text(status: StatusCode, message: &str) -> Response<Body> {
-    with_type(status, "text/plain; charset=utf-8", message.to_owned().into())
-}
-
-fn with_type(status: StatusCode, content_type: &'static str, bytes: Bytes) -> Response<Body> {
-    let mut response = Response::new(whole(bytes));
-    *response.status_mut() = status;
-    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
-    response
-}
-
-fn refuse(status: StatusCode, message: &str) -> Refusal {
-    Box::new(text(status, message))
+fn unreadable(error: FilesError) -> Refusal {
+    refuse(error.status(), &crate::chain(&error))
 }

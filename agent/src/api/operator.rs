@@ -2,42 +2,46 @@
 
 use std::time::Duration;
 
-use http::{Request, Response, StatusCode};
+use http::{Request, StatusCode};
 use hyper::body::Incoming;
 use model::ContainerId;
+use serving::{files, logging};
 use wire::media::{self, Media};
 use wire::v1;
-use wire::v1::agent::call::Type;
+use wire::v1::agent::call::{self, Type};
 use wire::v1::agent::response::{self, Type as Answer};
 use wire::v1::agent::{Call, Response as Message};
 
-use super::{Api, Body, Refusal, empty, files, need_post, read_body, refuse, with_type};
-use crate::VERSION;
-use crate::logic::{Event, Stage, Task, View};
+use super::answer::{need_post, read_body};
+use super::{Api, Refusal, Whole, empty, refuse, show, usage, with_type};
+use crate::logic::{Event, Stage};
 
 /// The signals that end containers.
 const SIGKILL: i32 = 9;
 const SIGTERM: i32 = 15;
 
 /// Answers a call.
-pub(super) async fn handle(api: &Api, request: Request<Incoming>) -> Result<Response<Body>, Refusal> {
+pub(super) async fn handle(api: &Api, request: Request<Incoming>) -> Result<Whole, Refusal> {
     // Mesos' order: method, headers, body, Accept.
     need_post(request.method())?;
     let headers = request.headers().clone();
     let form = media::agent_content_type(&headers).map_err(refused)?;
     let media::Body::Message(form) = form else { return Err(refused(media::unexpected_content_type(false))) };
     let body = read_body(request).await?;
-    let call: Call = media::decode_body(form, &body)
-        .map_err(|error| refuse(StatusCode::BAD_REQUEST, &error.to_string()))?;
+    let call: Call = media::decode_body(form, &body).map_err(|error| bad(&error.to_string()))?;
     let answer = media::agent_accept(&headers, false).map_err(refused)?.media();
-    if call.r#type() == Type::KillContainer {
-        return kill_container(api, call.kill_container).await;
+    // Mesos: a number that names no call is as good as none.
+    let kind = call.r#type.and_then(|kind| Type::try_from(kind).ok());
+    let kind = kind.ok_or_else(|| bad("Expecting 'type' to be present"))?;
+    match kind {
+        Type::KillContainer => kill_container(api, call.kill_container).await,
+        Type::PruneImages => prune_images(api, call.prune_images).await,
+        Type::SetLoggingLevel => set_logging_level(call.set_logging_level),
+        kind => Ok(encoded(answer, &answer_to(api, kind, call).await?)),
     }
-    let message = answer_to(api, call).await?;
-    Ok(encoded(answer, &message))
 }
 
-fn encoded(media: Media, message: &Message) -> Response<Body> {
+fn encoded(media: Media, message: &Message) -> Whole {
     with_type(StatusCode::OK, media.content_type(), media::encode_message(media, message))
 }
 
@@ -45,11 +49,16 @@ fn refused(refusal: media::Refusal) -> Refusal {
     refuse(refusal.status(), &refusal.to_string())
 }
 
-async fn answer_to(api: &Api, call: Call) -> Result<Message, Refusal> {
-    let Some(kind) = call.r#type else {
-        return Err(refuse(StatusCode::BAD_REQUEST, "Expecting 'type' to be present"));
-    };
-    let kind = Type::try_from(kind).unwrap_or(Type::Unknown);
+fn bad(why: &str) -> Refusal {
+    refuse(StatusCode::BAD_REQUEST, why)
+}
+
+/// The part of a call that its type needs.
+fn needed<T>(part: Option<T>, name: &str) -> Result<T, Refusal> {
+    part.ok_or_else(|| bad(&format!("Expecting '{name}' to be present")))
+}
+
+async fn answer_to(api: &Api, kind: Type, call: Call) -> Result<Message, Refusal> {
     let mut message = Message::default();
     match kind {
         Type::GetHealth => {
@@ -58,34 +67,52 @@ async fn answer_to(api: &Api, call: Call) -> Result<Message, Refusal> {
         }
         Type::GetVersion => {
             message.set_type(Answer::GetVersion);
-            let version_info = v1::VersionInfo { version: VERSION.to_owned(), ..Default::default() };
-            message.get_version = Some(response::GetVersion { version_info });
+            message.get_version = Some(response::GetVersion { version_info: serving::version::info() });
         }
         Type::GetFlags => {
             message.set_type(Answer::GetFlags);
             message.get_flags = Some(response::GetFlags { flags: flags(api) });
         }
+        Type::GetMetrics => {
+            // The timeout bounds the wait for slow ones in Mesos; there are none here.
+            needed(call.get_metrics, "get_metrics")?;
+            message.set_type(Answer::GetMetrics);
+            message.get_metrics = Some(response::GetMetrics { metrics: api.metrics().await?.messages() });
+        }
+        Type::GetLoggingLevel => {
+            message.set_type(Answer::GetLoggingLevel);
+            message.get_logging_level = Some(response::GetLoggingLevel { level: logging::level() });
+        }
         Type::ListFiles => {
+            let call = needed(call.list_files, "list_files")?;
             message.set_type(Answer::ListFiles);
-            message.list_files = Some(list_files(api, call.list_files).await?);
+            let file_infos = api.files(move |attached| files::list_files(&attached, &call.path)).await?;
+            message.list_files = Some(response::ListFiles { file_infos });
         }
         Type::ReadFile => {
+            let call = needed(call.read_file, "read_file")?;
             message.set_type(Answer::ReadFile);
-            message.read_file = Some(read_file(api, call.read_file).await?);
+            message.read_file = Some(read_file(api, call).await?);
         }
-        kind => of_view(&mut message, kind, &*api.view().await?)?,
+        Type::GetContainers => {
+            message.set_type(Answer::GetContainers);
+            message.get_containers = Some(usage::get_containers(api).await?);
+        }
+        kind => show::of_view(&mut message, kind, &*api.view().await?)?,
     }
     Ok(message)
 }
 
+async fn read_file(api: &Api, call: call::ReadFile) -> Result<response::ReadFile, Refusal> {
+    let read = move |attached| files::read_file(&attached, &call.path, call.offset, call.length);
+    let chunk = api.files(read).await?;
+    Ok(response::ReadFile { size: chunk.size, data: chunk.data.into() })
+}
+
 /// Ends the task of a container. Mesos: SIGKILL unless another signal is named; 200 with an empty body, 404 for a
 /// container that is not there.
-async fn kill_container(
-    api: &Api,
-    call: Option<v1::agent::call::KillContainer>,
-) -> Result<Response<Body>, Refusal> {
-    let bad = |why: &str| refuse(StatusCode::BAD_REQUEST, why);
-    let call = call.ok_or_else(|| bad("Expecting 'kill_container' to be present"))?;
+async fn kill_container(api: &Api, call: Option<call::KillContainer>) -> Result<Whole, Refusal> {
+    let call = needed(call, "kill_container")?;
     let grace = match call.signal.unwrap_or(SIGKILL) {
         SIGKILL => Some(Duration::ZERO),
         // As a KILL of its scheduler: SIGKILL follows after the task's own grace period.
@@ -98,150 +125,28 @@ async fn kill_container(
     if !tasks.any(|task| task.run.container == container && task.stage != Stage::Ended) {
         return Err(refuse(StatusCode::NOT_FOUND, &format!("Container {container:?} cannot be found")));
     }
-    if api.reader.tell(Event::KillContainer { container, grace }).await {
+    if api.sources.reader.tell(Event::KillContainer { container, grace }).await {
         return Ok(empty(StatusCode::OK));
     }
     Err(refuse(StatusCode::SERVICE_UNAVAILABLE, "This agent is ending"))
 }
 
-/// The calls that show the state.
-fn of_view(message: &mut Message, kind: Type, view: &View) -> Result<(), Refusal> {
-    match kind {
-        Type::GetState => {
-            message.set_type(Answer::GetState);
-            message.get_state = Some(response::GetState {
-                get_tasks: Some(tasks(view)),
-                get_executors: Some(executors(view)),
-                get_frameworks: Some(frameworks(view)),
-            });
-        }
-        Type::GetTasks => {
-            message.set_type(Answer::GetTasks);
-            message.get_tasks = Some(tasks(view));
-        }
-        Type::GetExecutors => {
-            message.set_type(Answer::GetExecutors);
-            message.get_executors = Some(executors(view));
-        }
-        Type::GetFrameworks => {
-            message.set_type(Answer::GetFrameworks);
-            message.get_frameworks = Some(frameworks(view));
-        }
-        Type::GetAgent => {
-            message.set_type(Answer::GetAgent);
-            let mut info = view.settings.info.clone();
-            info.id = view.agent.as_ref().map(Into::into);
-            message.get_agent = Some(response::GetAgent { agent_info: Some(info), ..Default::default() });
-        }
-        Type::GetContainers => {
-            message.set_type(Answer::GetContainers);
-            message.get_containers = Some(containers(view));
-        }
-        other => {
-            let what = format!("{} is not implemented", other.as_str_name());
-            return Err(refuse(StatusCode::NOT_IMPLEMENTED, &what));
-        }
-    }
-    Ok(())
+/// Removes images that nobody uses. Mesos: but for those named in the call, or else in `--image_gc_config`; without
+/// either everything unused goes.
+async fn prune_images(api: &Api, call: Option<call::PruneImages>) -> Result<Whole, Refusal> {
+    let images = call.unwrap_or_default().excluded_images.into_iter();
+    let excluded = images.filter_map(|image| image.docker).map(|docker| docker.name).collect();
+    let pruned = api.sources.containers.prune_images(excluded).await;
+    pruned.map(|()| empty(StatusCode::OK)).map_err(|why| refuse(StatusCode::INTERNAL_SERVER_ERROR, &why))
+}
+
+fn set_logging_level(call: Option<call::SetLoggingLevel>) -> Result<Whole, Refusal> {
+    let call = needed(call, "set_logging_level")?;
+    let set = logging::set_by_call(call.level, call.duration.nanoseconds);
+    set.map(|()| empty(StatusCode::OK)).map_err(|error| refuse(error.status(), &error.to_string()))
 }
 
 fn flags(api: &Api) -> Vec<v1::Flag> {
     let flags = api.about.flags.iter();
     flags.map(|(name, value)| v1::Flag { name: name.clone(), value: Some(value.clone()) }).collect()
-}
-
-async fn list_files(
-    api: &Api,
-    call: Option<v1::agent::call::ListFiles>,
-) -> Result<response::ListFiles, Refusal> {
-    let call = call.ok_or_else(|| refuse(StatusCode::BAD_REQUEST, "Expecting 'list_files' to be present"))?;
-    let entries = files::list(api, &call.path).await?;
-    let names = api.blocking(files::Names::read).await?;
-    let file_infos = entries.into_iter().map(|entry| {
-        let stat = &entry.stat;
-        v1::FileInfo {
-            nlink: i32::try_from(stat.st_nlink).ok(),
-            size: u64::try_from(stat.st_size).ok(),
-            mtime: Some(v1::TimeInfo { nanoseconds: stat.st_mtime.saturating_mul(1_000_000_000) }),
-            mode: Some(stat.st_mode),
-            uid: Some(names.user(stat.st_uid)),
-            gid: Some(names.group(stat.st_gid)),
-            path: entry.path,
-        }
-    });
-    Ok(response::ListFiles { file_infos: file_infos.collect() })
-}
-
-async fn read_file(
-    api: &Api,
-    call: Option<v1::agent::call::ReadFile>,
-) -> Result<response::ReadFile, Refusal> {
-    let call = call.ok_or_else(|| refuse(StatusCode::BAD_REQUEST, "Expecting 'read_file' to be present"))?;
-    let chunk = files::chunk(api, Some(&call.path), Some(call.offset), call.length).await?;
-    Ok(response::ReadFile { size: chunk.size, data: chunk.data.into() })
-}
-
-fn tasks(view: &View) -> response::GetTasks {
-    let mut all = response::GetTasks::default();
-    for task in view.frameworks.values().flat_map(|f| f.tasks.values()) {
-        let list = match task.stage {
-            Stage::Saving => &mut all.pending_tasks,
-            Stage::Launching if task.statuses.is_empty() => &mut all.queued_tasks,
-            Stage::Launching | Stage::Running => &mut all.launched_tasks,
-            Stage::Ended => &mut all.terminated_tasks,
-        };
-        list.push(task.to_wire());
-    }
-    all.completed_tasks = completed(view).map(|task| task.to_wire()).collect();
-    all
-}
-
-fn completed(view: &View) -> impl Iterator<Item = &Task> {
-    let frameworks = view.frameworks.values().chain(&view.completed_frameworks);
-    frameworks.flat_map(|f| f.completed.iter().map(|task| &**task))
-}
-
-fn executors(view: &View) -> response::GetExecutors {
-    let live = view.frameworks.values().flat_map(|f| f.tasks.values());
-    let live = live.map(|task| response::get_executors::Executor { executor_info: executor(task) });
-    let past =
-        completed(view).map(|task| response::get_executors::Executor { executor_info: executor(task) });
-    response::GetExecutors { executors: live.collect(), completed_executors: past.collect() }
-}
-
-fn executor(task: &Task) -> v1::ExecutorInfo {
-    v1::ExecutorInfo {
-        executor_id: (&task.run.executor).into(),
-        framework_id: Some((&task.run.framework).into()),
-        name: Some(crate::executor_name(&task.info)),
-        source: Some(task.run.task.as_str().to_owned()),
-        command: task.info.command.clone(),
-        labels: task.info.labels.clone(),
-        discovery: task.info.discovery.clone(),
-        ..Default::default()
-    }
-}
-
-fn frameworks(view: &View) -> response::GetFrameworks {
-    let framework = |f: &crate::logic::Framework| response::get_frameworks::Framework {
-        framework_info: (*f.info).clone(),
-    };
-    response::GetFrameworks {
-        frameworks: view.frameworks.values().map(framework).collect(),
-        completed_frameworks: view.completed_frameworks.iter().map(framework).collect(),
-    }
-}
-
-fn containers(view: &View) -> response::GetContainers {
-    let tasks = view.frameworks.values().flat_map(|f| f.tasks.values());
-    let running = tasks.filter(|task| task.stage == Stage::Running);
-    let containers = running.map(|task| response::get_containers::Container {
-        framework_id: Some((&task.run.framework).into()),
-        executor_id: Some((&task.run.executor).into()),
-        executor_name: Some(crate::executor_name(&task.info)),
-        container_id: (&task.run.container).into(),
-        container_status: task.statuses.last().and_then(|s| s.container_status.clone()),
-        resource_statistics: None,
-    });
-    response::GetContainers { containers: containers.collect() }
 }

@@ -63,6 +63,11 @@ pub enum Effect {
         /// The grace period.
         grace: Duration,
     },
+    /// End a container at once for using more disk than it may, and let its record say so.
+    Evict {
+        /// Which.
+        container: ContainerId,
+    },
     /// Remove whatever is left of a container but its sandbox: processes, cgroups, snapshot, exit record.
     Destroy {
         /// Which.

@@ -85,6 +85,18 @@ pub enum Event {
         /// The share.
         used: f64,
     },
+    /// A container uses more disk than its task asked for, and that is enforced.
+    DiskQuotaExceeded {
+        /// Which.
+        container: ContainerId,
+        /// How much of how much, for people.
+        why: String,
+    },
+    /// A sandbox was deleted, or could not be.
+    Collected {
+        /// Whether it is gone.
+        removed: bool,
+    },
     /// An operator wants one container's task ended. Mesos: KILL_CONTAINER.
     KillContainer {
         /// Which.
@@ -145,6 +157,8 @@ pub enum KillCause {
     Requested,
     /// It ran longer than its `max_completion_time`.
     CompletionTime,
+    /// It used more disk than it asked for.
+    DiskQuota,
 }
 
 /// What an earlier life of the agent left.
@@ -158,6 +172,8 @@ pub struct Recovered {
     pub frameworks: BTreeMap<FrameworkId, RecoveredFramework>,
     /// Containers that were found, by id: of these tasks and of others.
     pub containers: BTreeMap<ContainerId, Found>,
+    /// Damaged checkpoints that were skipped.
+    pub errors: u64,
     /// Sandboxes that no checkpoint names, and when they were last written to.
     pub strays: Vec<(model::Timestamp, Arc<Run>)>,
 }

@@ -10,7 +10,7 @@ use super::effect::Effect;
 use super::state::State;
 
 impl State {
-    fn garbage_age(&self) -> Duration {
+    pub(super) fn garbage_age(&self) -> Duration {
         let left = (1.0 - self.settings.gc_disk_headroom - self.disk_used).clamp(0.0, 1.0);
         self.settings.gc_delay.mul_f64(left)
     }

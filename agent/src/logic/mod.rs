@@ -3,10 +3,13 @@
 //! The service gives each [`Event`] to [`State::step`] with the present time and carries out the [`Effect`]s in order.
 //! What has to wait for the disk waits in the state, keyed by a [`Ticket`].
 
+mod counts;
 pub mod effect;
 pub mod event;
 mod garbage;
 mod kills;
+mod limits;
+mod reconfiguration;
 mod recovery;
 pub mod registration;
 mod say;
@@ -25,12 +28,15 @@ use std::sync::Arc;
 use model::Timestamp;
 use model::random::Random;
 
+pub use counts::Counts;
 pub use effect::{Effect, Launch, Run, Write};
 pub use event::{
     Event, Exit, ExitStatus, Found, KillCause, LaunchFailure, LaunchFailureKind, LinkId, Recovered,
     RecoveredFramework, RecoveredRun, RecoveredUpdate, Ticket,
 };
 pub use kills::DEFAULT_GRACE;
+pub use limits::disk_quota;
+pub use reconfiguration::Reconfiguration;
 pub use state::{Framework, Settings, Stage, State, Task, TaskKey, View};
 
 use state::{Standing, Waiting};
@@ -54,6 +60,7 @@ impl State {
             next_ticket: 0,
             garbage: VecDeque::new(),
             disk_used: 0.0,
+            counts: Counts::default(),
             leaving: None,
             left: false,
         }
@@ -78,6 +85,9 @@ impl State {
             Event::ContainerExited { container, exit } => self.container_exited(now, &container, exit, out),
             Event::ContainerLost { container, why } => self.container_lost(now, &container, &why, out),
             Event::DiskUsage { used } => self.disk_used = used,
+            Event::Collected { removed: true } => self.counts.removals += 1,
+            Event::Collected { removed: false } => self.counts.failed_removals += 1,
+            Event::DiskQuotaExceeded { container, why } => self.over_disk_quota(&container, why, out),
             Event::KillContainer { container, grace } => self.kill_container(now, &container, grace, out),
             Event::ShutdownRequested => self.leave(now, true, "the operator asked for it".to_owned(), out),
             Event::Tick => {}
@@ -131,6 +141,9 @@ impl State {
             registered: self.registered_link().is_some(),
             frameworks: self.frameworks.clone(),
             completed_frameworks: self.completed_frameworks.clone(),
+            counts: self.counts,
+            garbage: self.garbage.len(),
+            garbage_age: self.garbage_age(),
         }
     }
 

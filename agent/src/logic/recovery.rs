@@ -2,16 +2,17 @@
 //!
 //! Mesos: only frameworks with checkpointing are recovered; every other container is destroyed.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use model::{FrameworkId, Resources, TaskState, Timestamp};
 use wire::v1;
 use wire::v1::task_status::Reason;
 
-use super::effect::Effect;
+use super::effect::{Effect, Write};
 use super::event::{Found, Recovered, RecoveredFramework, RecoveredRun};
 use super::say::state_of;
-use super::state::{Framework, Stage, State, Task, TaskKey};
+use super::state::{Framework, Stage, State, Task, TaskKey, Waiting};
 use super::status::Say;
 use super::updates::Stream;
 
@@ -21,17 +22,31 @@ impl State {
             return;
         }
         self.recovered = true;
-        if let Err(why) = self.take_identity(found.agent) {
-            self.left = true;
-            return out.push(Effect::Exit { clean: false, why });
-        }
+        self.counts.recovery_errors = found.errors;
         let mut containers = found.containers;
-        for (id, framework) in found.frameworks {
-            for (key, run) in self.recover_framework(&id, framework) {
-                let container = containers.remove(&run.run.container);
-                self.recover_task(now, &key, &run, container, found.rebooted, out);
+        let identity = self.take_identity(found.agent, found.rebooted);
+        match identity {
+            Err(why) => {
+                self.left = true;
+                return out.push(Effect::Exit { clean: false, why });
             }
-            self.retire(&id);
+            Ok(Identity::Another(why)) => {
+                out.push(Effect::Warn(why));
+                out.push(Effect::ForgetAgent);
+                self.bury(found.frameworks);
+            }
+            Ok(identity) => {
+                if let Identity::Changed(info) = identity {
+                    self.checkpoint(Waiting::Agent, Write::Agent(info), out);
+                }
+                for (id, framework) in found.frameworks {
+                    for (key, run) in self.recover_framework(&id, framework) {
+                        let container = containers.remove(&run.run.container);
+                        self.recover_task(now, &key, &run, container, found.rebooted, out);
+                    }
+                    self.retire(&id);
+                }
+            }
         }
         // What no checkpoint names: tasks of frameworks without checkpointing, and leftovers.
         out.extend(containers.into_keys().map(|container| Effect::Destroy { container }));
@@ -40,29 +55,37 @@ impl State {
         out.push(Effect::Connect);
     }
 
-    /// Mesos: with `--reconfiguration_policy=equal` an agent must come back as it was.
-    fn take_identity(&mut self, before: Option<v1::AgentInfo>) -> Result<(), String> {
-        let Some(before) = before else { return Ok(()) };
-        let Some(id) = before.id.as_ref() else { return Ok(()) };
-        self.agent = Some(id.into());
-        let now = self.own_info();
-        let same = |a: &v1::AgentInfo, b: &v1::AgentInfo| {
-            a.hostname == b.hostname
-                && a.port() == b.port()
-                && a.attributes == b.attributes
-                && Resources::from_wire(&a.resources).ok() == Resources::from_wire(&b.resources).ok()
-        };
-        if same(&before, &now) {
-            return Ok(());
+    /// Goes on as the agent of before, if this one may.
+    ///
+    /// Mesos: one that is not allowed to be as different as it is does not start, unless the host was rebooted: then
+    /// nothing of before runs, and it registers as a new agent.
+    fn take_identity(&mut self, before: Option<v1::AgentInfo>, rebooted: bool) -> Result<Identity, String> {
+        let Some(before) = before else { return Ok(Identity::Same) };
+        let Some(id) = before.id.as_ref() else { return Ok(Identity::Same) };
+        let mut now = self.settings.info.clone();
+        now.id = Some(id.clone());
+        match self.settings.reconfiguration.allow(&before, &now) {
+            Ok(()) => {
+                self.agent = Some(id.into());
+                Ok(if before == now { Identity::Same } else { Identity::Changed(Box::new(now)) })
+            }
+            Err(why) if rebooted => Ok(Identity::Another(format!(
+                "This agent was {} before the host was rebooted and registers as a new one, because {why}",
+                id.value
+            ))),
+            Err(why) => Err(format!(
+                "This agent is not what it was when it registered as {}: {why}. Start it as it was (or with \
+                 --reconfiguration_policy=additive if it only has more than before), or give up its tasks: end it \
+                 with SIGUSR1, or remove meta/slaves/latest from its work folder",
+                id.value
+            )),
         }
-        Err(format!(
-            "This agent's hostname, port, resources or attributes are not what they were when it registered as {}. \
-             Start it with the former ones, or give up its tasks: end it with SIGUSR1, or remove \
-             meta/slaves/latest from its work folder.\nbefore: {}\nnow:    {}",
-            id.value,
-            describe(&before),
-            describe(&now)
-        ))
+    }
+
+    /// Nothing of an agent's former life is of interest any more but for a while its sandboxes.
+    fn bury(&mut self, frameworks: BTreeMap<FrameworkId, RecoveredFramework>) {
+        let runs = frameworks.into_values().flat_map(|framework| framework.runs);
+        self.garbage.extend(runs.map(|run| (run.touched, run.run)));
     }
 
     /// Puts the framework and its finished runs in place; gives the runs that are still of interest.
@@ -131,6 +154,16 @@ impl State {
     }
 }
 
+/// How an agent comes back.
+enum Identity {
+    /// As it was, or for the first time.
+    Same,
+    /// With more than it had.
+    Changed(Box<v1::AgentInfo>),
+    /// As another agent; why, for people.
+    Another(String),
+}
+
 /// A run without a container. The record of a container goes only after the end of its task is on disk, so without
 /// one and without a reboot the task never got as far as to have a container.
 fn not_found(state: TaskState, rebooted: bool) -> Say {
@@ -138,9 +171,12 @@ fn not_found(state: TaskState, rebooted: bool) -> Say {
         let why = "The host was rebooted while the task ran";
         return Say::agent(TaskState::Failed, Reason::ExecutorTerminated, why);
     }
-    if state == TaskState::Staging {
-        let why = "The agent was restarted before it could start the task";
-        return Say::agent(TaskState::Dropped, Reason::AgentRestarted, why);
+    let why = "The agent was restarted before it could start the task";
+    match state {
+        TaskState::Staging => return Say::agent(TaskState::Dropped, Reason::AgentRestarted, why),
+        // Whoever heard that it is starting doesn't expect to hear that it was never taken.
+        TaskState::Starting => return Say::agent(TaskState::Failed, Reason::ContainerLaunchFailed, why),
+        _ => {}
     }
     let why = "The task's container is gone and left no exit record";
     Say::agent(TaskState::Failed, Reason::ExecutorTerminated, why)
@@ -165,14 +201,9 @@ fn restore(run: &RecoveredRun, framework: &v1::FrameworkInfo) -> Task {
         stage: if state.is_terminal() || run.done { Stage::Ended } else { Stage::Launching },
         state,
         kill: None,
+        over_quota: None,
         ran: run.updates.iter().any(|u| state_of(&u.status) == TaskState::Running),
         pid: statuses.last().and_then(|s| s.container_status.as_ref()?.executor_pid),
         statuses,
     }
-}
-
-fn describe(info: &v1::AgentInfo) -> String {
-    let resources = Resources::from_wire(&info.resources).unwrap_or_default();
-    let attributes: Vec<&str> = info.attributes.iter().map(|a| a.name.as_str()).collect();
-    format!("{}:{} {resources} attributes [{}]", info.hostname, info.port(), attributes.join(", "))
 }

@@ -1,6 +1,5 @@
 //! Where the agent stands with the master: registration with back-off, pings, epochs, and leaving.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use model::{AgentId, Timestamp};
@@ -120,6 +119,10 @@ impl State {
         message: &link::Registered,
         out: &mut Vec<Effect>,
     ) {
+        if let Err(other) = link::check_protocol(message.protocol) {
+            // It may be another master's turn soon, or this one is upgraded: tried again with back-off.
+            return out.push(Effect::Warn(format!("Not registering with this master: {other}")));
+        }
         let id = AgentId::new(message.agent_id.as_str());
         match &self.agent {
             // Mesos: an agent that is given another id than it has ends.
@@ -194,6 +197,7 @@ impl State {
                 capabilities: settings.capabilities.clone(),
                 checkpointed_resources: Vec::new(),
                 incarnation: settings.incarnation.clone(),
+                protocol: link::PROTOCOL_VERSION,
             }
             .into();
         };
@@ -211,6 +215,7 @@ impl State {
             tasks: tasks.map(|task| self.reported(task)).collect(),
             frameworks: frameworks().map(|f| (*f.info).clone()).collect(),
             epoch: self.epoch,
+            protocol: link::PROTOCOL_VERSION,
         }
         .into()
     }
@@ -270,12 +275,5 @@ impl State {
                 why: format!("The agent could not write its id to its work folder: {why}"),
             });
         }
-    }
-
-    /// The info as it is now, whatever it was before the restart.
-    pub(super) fn own_info(&self) -> Arc<v1::AgentInfo> {
-        let mut info = self.settings.info.clone();
-        info.id = self.agent.as_ref().map(Into::into);
-        Arc::new(info)
     }
 }

@@ -17,6 +17,8 @@ impl State {
         let Some(task) = self.task_mut(key).filter(|t| t.stage != Stage::Ended) else { return };
         task.stage = Stage::Ended;
         task.kill = None;
+        self.counts.executors_terminated += 1;
+        let Some(task) = self.task_mut(key) else { return };
         if terminating {
             task.state = say.state;
             let container = task.run.container.clone();

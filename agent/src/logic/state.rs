@@ -8,8 +8,10 @@ use model::random::Random;
 use model::{AgentId, ContainerId, FrameworkId, Resources, TaskId, TaskState, Timestamp};
 use wire::v1;
 
+use super::counts::Counts;
 use super::effect::Run;
 use super::event::{LinkId, Ticket};
+use super::reconfiguration::Reconfiguration;
 use super::updates::Stream;
 
 /// What never changes while the process lives.
@@ -29,6 +31,8 @@ pub struct Settings {
     pub capabilities: Vec<String>,
     /// Random per start of the process.
     pub incarnation: String,
+    /// What may be different after a restart.
+    pub reconfiguration: Reconfiguration,
     /// First back-off of a registration; it doubles. Mesos: 1 s.
     pub registration_backoff: Duration,
     /// Time a task has to end when its framework or the agent is shut down. Mesos: 5 s.
@@ -76,6 +80,8 @@ pub struct Task {
     pub state: TaskState,
     /// The grace period of the kill that was asked for.
     pub kill: Option<Duration>,
+    /// It uses more disk than it asked for and is ended for that; how much, for people.
+    pub over_quota: Option<String>,
     /// Its command was started.
     pub ran: bool,
     /// Process id on the host once it runs.
@@ -179,6 +185,7 @@ pub struct State {
     pub(super) next_ticket: u64,
     pub(super) garbage: VecDeque<(Timestamp, Arc<Run>)>,
     pub(super) disk_used: f64,
+    pub(super) counts: Counts,
     pub(super) leaving: Option<Leaving>,
     pub(super) left: bool,
 }
@@ -198,6 +205,12 @@ pub struct View {
     pub frameworks: BTreeMap<FrameworkId, Framework>,
     /// Frameworks of before, oldest first.
     pub completed_frameworks: VecDeque<Framework>,
+    /// What happened since the process started.
+    pub counts: Counts,
+    /// Sandboxes that wait for their deletion.
+    pub garbage: usize,
+    /// How old they get.
+    pub garbage_age: Duration,
 }
 
 impl View {

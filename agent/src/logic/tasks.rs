@@ -9,6 +9,7 @@ use wire::{link, v1};
 use super::effect::{Effect, Launch, Run, Write};
 use super::event::{Exit, KillCause, LaunchFailure, LaunchFailureKind};
 use super::kills::{DEFAULT_GRACE, kill_policy};
+use super::limits;
 use super::state::{Stage, State, Task, TaskKey, Waiting};
 use super::status::{self, Say};
 
@@ -150,6 +151,7 @@ impl State {
     ) {
         let Some(key) = self.containers.get(container).cloned() else { return };
         let killed = self.task(&key).is_some_and(|t| t.kill.is_some());
+        self.counts.launch_errors += u64::from(!killed && failure.kind != LaunchFailureKind::Killed);
         let say = if killed || failure.kind == LaunchFailureKind::Killed {
             killed_during_launch()
         } else {
@@ -172,7 +174,10 @@ impl State {
         if task.kill.is_some() && exit.killed.is_none() {
             exit.killed = Some(KillCause::Requested);
         }
-        let say = status::of_exit(exit, &task.info, &task.resources);
+        let say = match exit.killed {
+            Some(KillCause::DiskQuota) => limits::of_disk(task.over_quota.take(), &task.resources),
+            _ => status::of_exit(exit, &task.info, &task.resources),
+        };
         self.end(now, &key, say, out);
     }
 
@@ -221,6 +226,7 @@ fn accept(
         stage: Stage::Saving,
         state: TaskState::Staging,
         kill: None,
+        over_quota: None,
         ran: false,
         pid: None,
         statuses: Vec::new(),
@@ -242,6 +248,9 @@ fn accept(
     match Resources::from_wire(&task.info.resources) {
         Ok(resources) => task.resources = resources,
         Err(bad) => return Err((Box::new(task), bad.to_string())),
+    }
+    if let Err(why) = limits::check(&task.info, &task.resources) {
+        return Err((Box::new(task), why));
     }
     Ok(task)
 }

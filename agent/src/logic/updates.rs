@@ -87,6 +87,7 @@ impl State {
         status: Arc<v1::TaskStatus>,
         out: &mut Vec<Effect>,
     ) {
+        self.counts.said(state_of(&status));
         let stream = self.streams.entry(key.clone()).or_insert_with(|| Stream::new(run.cloned()));
         let saved = stream.run.is_none();
         stream.queue.push_back(Pending { status: status.clone(), saved });

@@ -1,5 +1,6 @@
 //! The loop: the only one that changes the state. It takes events in, and carries effects out in order.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::mpsc as blocking;
 use std::time::Duration;
@@ -8,13 +9,13 @@ use model::AgentId;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::{JoinHandle, spawn_blocking};
 
-use super::checkpoint::{Order, remove_run};
+use super::checkpoint::Order;
 use super::clock::Clock;
+use super::collector::Collector;
 use super::master_link::LinkOrder;
-use super::paths::Paths;
 use crate::AgentError;
 use crate::containerizer::{Containerizer, Reports};
-use crate::logic::{Effect, Event, Recovered, Run, State, View};
+use crate::logic::{Effect, Event, Recovered, State, View};
 
 /// How long the removal of containers is waited for at the end.
 const LONGEST_SETTLING: Duration = Duration::from_secs(60);
@@ -54,7 +55,7 @@ impl Reader {
 pub(crate) struct Driver {
     pub(crate) state: State,
     pub(crate) clock: Clock,
-    pub(crate) paths: Paths,
+    pub(crate) work_dir: PathBuf,
     pub(crate) link: mpsc::UnboundedSender<LinkOrder>,
     pub(crate) link_task: JoinHandle<()>,
     pub(crate) disk: blocking::Sender<Order>,
@@ -64,6 +65,9 @@ pub(crate) struct Driver {
     pub(crate) agent_id: watch::Sender<Option<AgentId>>,
     pub(crate) registered: watch::Sender<bool>,
     pub(crate) disk_watch_interval: Duration,
+    pub(crate) collector: Collector,
+    /// Looks at the disk usage of tasks, if that is wanted.
+    pub(crate) disk_watch: Option<JoinHandle<()>>,
 }
 
 /// What the loop listens to.
@@ -112,7 +116,7 @@ impl Driver {
                 },
                 Some(event) = ears.link.recv() => event,
                 () = sleep_until(&self.clock, self.state.next_wakeup()) => Event::Tick,
-                _ = disk_watch.tick() => match crate::resources::disk_usage(self.paths.work_dir()) {
+                _ = disk_watch.tick() => match crate::resources::disk_usage(&self.work_dir) {
                     Some(used) => Event::DiskUsage { used },
                     None => continue,
                 },
@@ -166,8 +170,9 @@ impl Driver {
                 self.containers.reattach(run, self.reports.clone());
             }
             Effect::Kill { container, grace } => self.containers.kill(&container, grace),
+            Effect::Evict { container } => self.containers.evict(&container),
             Effect::Destroy { container } => self.containers.destroy(&container),
-            Effect::Collect { run } => self.collect(run),
+            Effect::Collect { run } => self.collector.collect(run),
             Effect::Warn(text) => tracing::warn!("{text}"),
             Effect::Exit { .. } => {}
         }
@@ -185,18 +190,6 @@ impl Driver {
         }
     }
 
-    /// Deletes the sandbox and then the checkpoints of a run.
-    fn collect(&self, run: Arc<Run>) {
-        tracing::info!(task = %run.task, container = %run.container, "deleting the sandbox");
-        let (sandbox, disk) = (self.paths.sandbox(&run), self.disk.clone());
-        spawn_blocking(move || {
-            if let Err(error) = remove_run(&sandbox) {
-                tracing::warn!("{}", error.chain());
-            }
-            let _ = disk.send(Order::Collect(run));
-        });
-    }
-
     /// Lets everything that was begun come to its end.
     async fn end(self, end: End) -> Result<(), AgentError> {
         if let End::Stop = end {
@@ -205,6 +198,10 @@ impl Driver {
                 self.containers.destroy(&container);
             }
         }
+        if let Some(watch) = &self.disk_watch {
+            watch.abort();
+        }
+        drop(self.collector);
         drop(self.link);
         if let Err(error) = self.link_task.await {
             tracing::debug!("the link ended: {error}");

@@ -2,7 +2,9 @@
 
 pub(crate) mod checkpoint;
 mod clock;
+mod collector;
 mod contain;
+mod disk;
 mod driver;
 mod host;
 mod master_link;
@@ -12,6 +14,7 @@ mod server;
 mod start;
 
 pub use checkpoint::{CheckpointError, CheckpointStore, FileStore, MemoryStore};
+pub(crate) use disk::DiskUsage;
 pub(crate) use driver::Reader;
 pub use paths::Paths;
 pub(crate) use start::start;

@@ -3,11 +3,14 @@
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Instant;
 
 use coordination::LeaderDetector;
 use images::{DockerConfig, ImageStore, StoreConfig};
 use model::random::{uuid_text, uuid_v4};
 use runtime::{Runtime, RuntimeConfig};
+use serving::address;
+use serving::metrics::Pace;
 use tokio::net::TcpListener;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::spawn_blocking;
@@ -15,13 +18,15 @@ use wire::v1;
 
 use super::checkpoint::{self, CheckpointStore, FileStore, Order};
 use super::clock::Clock;
+use super::collector::Collector;
 use super::contain::{Common, Containers};
+use super::disk::{DiskUsage, DiskWatch};
 use super::driver::{Driver, Ears, Input, Reader};
 use super::host;
 use super::master_link::MasterLink;
 use super::paths::Paths;
 use super::server;
-use crate::api::{About, Api};
+use crate::api::{About, Api, Sources};
 use crate::config::{Config, Recover};
 use crate::containerizer::{Containerizer, Reports};
 use crate::logic::{Event, Recovered, Settings, State};
@@ -60,10 +65,13 @@ pub(crate) async fn start(config: Config, detector: Arc<dyn LeaderDetector>) -> 
     let images = images(&config, &paths).await?;
     let containers =
         Containers::new(runtime, images, paths.clone(), common(&config, advertised(&config, bound)));
+    let collection = config.images.collection.clone();
+    // It ends with the lock on the work folder, that is with the agent.
+    let collecting = collection.map(|collection| Background(tokio::spawn(containers.clone().collect_images(collection))));
     let boot_id = FileStore::host_boot_id().map_err(AgentError::Recovery)?;
     let store = FileStore::new(paths, config.strict, boot_id);
     let parts = Parts { containers: Arc::new(containers), store: Box::new(store) };
-    let held: Box<dyn Send> = Box::new(lock);
+    let held: Box<dyn Send> = Box::new((collecting, lock));
     begin(config, detector, parts, listener, bound, held).await
 }
 
@@ -90,7 +98,9 @@ async fn begin(
     held: Box<dyn Send>,
 ) -> Result<Running, AgentError> {
     let clock = Clock::start();
+    let since = Instant::now();
     let (parts, recovered) = recover(parts).await?;
+    let recovery = since.elapsed();
     if config.recover == Recover::Cleanup {
         return Ok(cleanup(parts, recovered, bound));
     }
@@ -105,23 +115,38 @@ async fn begin(
     let about = About {
         pid: format!("slave(1)@{endpoint}"),
         started: clock.started().as_secs_f64(),
+        since,
+        counts_processes: config.counts_processes,
+        recovery,
         flags: config.flags,
     };
     let paths = Paths::new(&config.work_dir);
-    let api = Api::new(about, Reader::new(inputs.clone()), paths.clone(), master.subscribe());
+    let sources = Sources {
+        reader: Reader::new(inputs.clone()),
+        paths: paths.clone(),
+        master: master.subscribe(),
+        containers: parts.containers.clone(),
+        disk: DiskUsage::default(),
+    };
+    let disk_watch = config.disk_quota.measured.then(|| {
+        let watch = DiskWatch { quota: config.disk_quota, sources: sources.clone() };
+        tokio::spawn(watch.run())
+    });
+    let pace = Pace::from_environment().map_err(AgentError::Environment)?;
+    let api = Api::new(about, sources, pace);
     let (disk, disk_thread) = disk(parts.store, inputs)?;
     let (container_events, containers_out) = mpsc::unbounded_channel();
     let reports = Reports::to(move |event| {
         // Nobody listens any more when the agent ends.
         let _ = container_events.send(event);
     });
+    let collector = Collector::start(paths, disk.clone(), reports.clone());
     let (link_events, link_out) = mpsc::channel(QUEUE);
     let (link, link_orders) = mpsc::unbounded_channel();
     let link_task = tokio::spawn(MasterLink::new(detector, link_orders, link_events, master).run());
     let driver = Driver {
         state: State::new(settings, u64::from_le_bytes(random())),
         clock,
-        paths,
         link,
         link_task,
         disk,
@@ -130,7 +155,10 @@ async fn begin(
         reports,
         agent_id,
         registered,
+        work_dir: config.work_dir,
         disk_watch_interval: config.disk_watch_interval,
+        collector,
+        disk_watch,
     };
     let ears = Ears {
         inputs: inputs_out,
@@ -168,13 +196,26 @@ async fn live(
 async fn recover(parts: Parts) -> Result<(Parts, Recovered), AgentError> {
     let Parts { containers, mut store } = parts;
     let loaded = spawn_blocking(move || {
-        let loaded = store.load(&mut |text| tracing::warn!("{text}"));
-        loaded.map(|recovered| (recovered, store))
+        let mut errors = 0;
+        let loaded = store.load(&mut |text| {
+            errors += 1;
+            tracing::warn!("{text}");
+        });
+        loaded.map(|recovered| (Recovered { errors, ..recovered }, store))
     });
     let loaded = loaded.await.map_err(|error| AgentError::Ended(error.to_string()))?;
     let (mut recovered, store) = loaded.map_err(AgentError::Recovery)?;
     recovered.containers = containers.recover().await.map_err(AgentError::Containers)?;
     Ok((Parts { containers, store }, recovered))
+}
+
+/// A task that ends when this is dropped.
+struct Background(tokio::task::JoinHandle<()>);
+
+impl Drop for Background {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
 }
 
 type Disk = (std::sync::mpsc::Sender<Order>, std::thread::JoinHandle<()>);
@@ -217,7 +258,7 @@ fn address_of(listener: &TcpListener, config: &Config) -> Result<SocketAddr, Age
 }
 
 fn advertised(config: &Config, bound: SocketAddr) -> SocketAddr {
-    let ip = config.advertise_ip.unwrap_or_else(|| host::reachable(bound.ip()));
+    let ip = config.advertise_ip.unwrap_or_else(|| address::reachable(bound.ip()));
     SocketAddr::new(ip, config.advertise_port.unwrap_or(bound.port()))
 }
 
@@ -246,6 +287,8 @@ async fn images(config: &Config, paths: &Paths) -> Result<ImageStore, AgentError
     let mut store = StoreConfig::at(&root);
     store.docker_config = docker_config(config.images.credentials.as_deref())?;
     store.insecure_registries.clone_from(&config.images.insecure_registries);
+    store.mirrors.clone_from(&config.images.mirrors);
+    store.token_services.clone_from(&config.images.token_services);
     if let Some(registry) = &config.images.registry {
         store.default_registry.clone_from(registry);
     }
@@ -279,6 +322,11 @@ fn common(config: &Config, endpoint: SocketAddr) -> Common {
         use_image_user: config.images.use_user,
         environment: config.environment.clone(),
         shm_bytes: config.shm_bytes,
+        shares_pid: config.shares_pid,
+        shares_ipc: config.shares_ipc,
+        logger: config.logger.clone(),
+        local_image_dirs: config.images.local_dirs.clone(),
+        excluded_images: config.images.collection.iter().flat_map(|c| c.excluded.clone()).collect(),
         shutdown_grace: config.shutdown_grace,
         endpoint,
     }
@@ -288,7 +336,7 @@ async fn settings(config: &Config, endpoint: SocketAddr) -> Settings {
     let hostname = match &config.hostname {
         Some(name) => name.clone(),
         None if config.hostname_lookup => {
-            host::name_of(endpoint.ip()).await.unwrap_or_else(|| endpoint.ip().to_string())
+            address::name_of(endpoint.ip()).await.unwrap_or_else(|| endpoint.ip().to_string())
         }
         None => endpoint.ip().to_string(),
     };
@@ -299,7 +347,7 @@ async fn settings(config: &Config, endpoint: SocketAddr) -> Settings {
         resources: total.to_wire(),
         attributes: config.attributes.clone(),
         id: None,
-        domain: None,
+        domain: config.domain.clone(),
     };
     Settings {
         info,
@@ -309,6 +357,7 @@ async fn settings(config: &Config, endpoint: SocketAddr) -> Settings {
         version: VERSION.to_owned(),
         capabilities: CAPABILITIES.map(str::to_owned).to_vec(),
         incarnation: uuid_text(&uuid_v4(random())),
+        reconfiguration: config.reconfiguration,
         registration_backoff: config.registration_backoff,
         shutdown_grace: config.shutdown_grace,
         gc_delay: config.gc_delay,

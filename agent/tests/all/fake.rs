@@ -18,6 +18,7 @@ pub struct Fake {
     pub launched: Mutex<Vec<(Launch, Reports)>>,
     pub calls: Mutex<Vec<String>>,
     pub found: Mutex<BTreeMap<ContainerId, Found>>,
+    pub statistics: Mutex<Option<runtime::Statistics>>,
 }
 
 impl Fake {
@@ -80,6 +81,16 @@ impl Containerizer for Fake {
         self.call("destroy".to_owned());
     }
 
+    fn statistics(&self, _: &ContainerId) -> Pending<'_, Option<runtime::Statistics>> {
+        let told = self.statistics.lock().unwrap().clone();
+        Box::pin(async { told })
+    }
+
+    fn prune_images(&self, excluded: Vec<String>) -> Pending<'_, Result<(), String>> {
+        self.call(format!("prune but {excluded:?}"));
+        Box::pin(async { Ok(()) })
+    }
+
     fn settled(&self) -> Pending<'_, ()> {
         Box::pin(async {})
     }
@@ -104,6 +115,10 @@ impl Set {
     }
 
     pub fn config(&self) -> Config {
+        self.config_with(&[])
+    }
+
+    pub fn config_with(&self, more: &[(&str, &str)]) -> Config {
         let mut flags = model::flags::Values::defaults(agent::FLAGS);
         flags.set("work_dir", self.work_dir().to_str().unwrap());
         flags.set("port", "0");
@@ -111,6 +126,7 @@ impl Set {
         flags.set("resources", "cpus:4;mem:1024;disk:100;ports:[31000-31009];cpus(web):2");
         flags.set("attributes", "rack:r1;level:3");
         flags.set("hostname", "host-a");
+        more.iter().for_each(|(name, value)| flags.set(name, *value));
         Config::from_flags(&flags).unwrap()
     }
 
@@ -123,9 +139,13 @@ impl Set {
     }
 
     pub async fn agent(&self) -> Running {
+        self.agent_with(&[]).await
+    }
+
+    pub async fn agent_with(&self, flags: &[(&str, &str)]) -> Running {
         std::fs::create_dir_all(self.work_dir()).unwrap();
         let parts = Parts { containers: self.fake.clone(), store: Box::new(self.store.clone()) };
-        let mut config = self.config();
+        let mut config = self.config_with(flags);
         // The same at each start, or the agent would be another one.
         config.advertise_port = Some(5051);
         start_with(config, self.master.detector(), parts).await.unwrap()

@@ -5,6 +5,7 @@
 
 #[path = "../common/mod.rs"]
 mod common;
+mod calls;
 mod fake;
 mod files;
 mod link;

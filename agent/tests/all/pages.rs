@@ -1,10 +1,8 @@
 //! The pages and the operator API.
 
 use expect_test::expect;
-use wire::v1;
-use wire::v1::agent::{Call, Response, call, response};
 
-use crate::common::{framework, get, post, task};
+use crate::common::{framework, get, get_with, task};
 use crate::fake::Set;
 
 #[tokio::test]
@@ -16,17 +14,30 @@ async fn every_spelling_of_a_route() {
         let answer = get(at, path).await;
         assert_eq!((answer.status, answer.text().as_str()), (200, ""), "{path}");
     }
-    for path in ["/state", "/slave(1)/state.json", "/version", "/flags", "/containers", "/files/debug"] {
+    for path in [
+        "/state",
+        "/slave(1)/state.json",
+        "/version",
+        "/flags",
+        "/containers",
+        "/containerizer/debug",
+        "/files/debug",
+        "/metrics/snapshot",
+        "/monitor/statistics.json",
+        "/slave(1)/monitor/statistics",
+        "/system/stats.json",
+    ] {
         let answer = get(at, path).await;
         assert_eq!(answer.status, 200, "{path}");
         assert!(answer.head.contains("content-type: application/json"), "{path}: {}", answer.head);
     }
-    for path in ["/nothing", "/state/..", "/", "/slave(1)/../state"] {
+    for path in ["/nothing", "/state/..", "/", "/slave(1)/../state", "/metrics/x", "/api/v1/executor"] {
         let answer = get(at, path).await;
         assert_eq!((answer.status, answer.body.len()), (404, 0), "{path}");
     }
     let script = get(at, "/version?jsonp=f.g").await;
-    assert_eq!(script.text(), format!("f.g({{\"version\":\"{}\"}});", agent::VERSION));
+    let plain = get(at, "/version").await.text();
+    assert_eq!(script.text(), format!("f.g({plain});"));
     assert!(script.head.contains("text/javascript"));
     assert_eq!(get(at, "/version?jsonp=alert(1)").await.status, 400);
     assert_eq!(get(at, "/containers?executor_id=x").await.status, 400);
@@ -119,52 +130,221 @@ async fn the_state_page_shows_what_runs() {
     agent.stop().await.unwrap();
 }
 
-async fn call(at: std::net::SocketAddr, call: &Call) -> Response {
-    let answer = post(at, "/api/v1", "application/x-protobuf", &wire::proto::encode(call)).await;
-    assert_eq!(answer.status, 200, "{}", answer.text());
-    assert!(answer.head.contains("content-type: application/json"), "JSON is preferred: {}", answer.head);
-    wire::json::from_slice(&answer.body).unwrap()
-}
-
-fn of(kind: call::Type) -> Call {
-    Call { r#type: Some(kind.into()), ..Default::default() }
-}
-
+/// http.md section 5: what Agent GET /state holds beside the frameworks.
 #[tokio::test]
-async fn the_operator_api() {
+async fn the_state_page_is_whole() {
+    let mut set = Set::new().await;
+    let domain = r#"{"fault_domain":{"region":{"name":"r"},"zone":{"name":"z"}}}"#;
+    let agent = set.agent_with(&[("domain", domain), ("log_dir", "/var/log/tepui")]).await;
+    set.master.register().await;
+    let mut registered = agent.registered();
+    registered.wait_for(|registered| *registered).await.unwrap();
+    let state = get(agent.address(), "/state").await.json();
+    let have: Vec<&str> = state.as_object().unwrap().keys().map(String::as_str).collect();
+    assert_eq!(
+        have.join(" "),
+        "attributes build_date build_time build_user capabilities completed_frameworks domain flags frameworks git_tag \
+         hostname id log_dir master_hostname pid reserved_resources reserved_resources_allocated \
+         reserved_resources_full resource_providers resources start_time unreserved_resources \
+         unreserved_resources_allocated unreserved_resources_full version"
+    );
+    assert_eq!(state["domain"]["fault_domain"]["zone"]["name"], "z");
+    assert_eq!(state["version"], agent::VERSION);
+    assert!(state["build_time"].is_f64() && state["start_time"].is_f64());
+    assert_eq!(state["flags"]["reconfiguration_policy"], "equal");
+    agent.stop().await.unwrap();
+}
+
+/// http.md section 3: `/containers` takes container_id alone, framework_id alone, or framework_id with executor_id.
+#[tokio::test]
+async fn containers_are_asked_for_in_three_ways() {
     let mut set = Set::new().await;
     let agent = set.agent().await;
     let at = agent.address();
     set.master.register().await;
     set.master.run(&framework("F", true), task("t", "sleep 9")).await;
+    let container = set.fake.start(0).await;
+    set.master.status().await;
+    set.master.status().await;
+    let by_id = format!("?container_id={container}");
+    for (query, found) in [
+        ("", 1),
+        (by_id.as_str(), 1),
+        ("?framework_id=F", 1),
+        ("?framework_id=F&executor_id=t", 1),
+        ("?container_id=other", 0),
+        ("?framework_id=F&executor_id=other", 0),
+    ] {
+        let list = get(at, &format!("/containers{query}")).await.json();
+        assert_eq!(list.as_array().unwrap().len(), found, "{query}");
+    }
+    for query in ["?executor_id=t", "?container_id=c&framework_id=F", "?container_id=c&executor_id=t"] {
+        assert_eq!(get(at, &format!("/containers{query}")).await.status, 400, "{query}");
+    }
+    agent.stop().await.unwrap();
+}
+
+/// http.md section 5: an array of five fields, entries without statistics left out.
+#[tokio::test]
+async fn statistics_of_what_runs() {
+    let mut set = Set::new().await;
+    let agent = set.agent_with(&[("cgroups_cpu_enable_pids_and_tids_count", "true")]).await;
+    let at = agent.address();
+    set.master.register().await;
+    let mut info = task("t", "sleep 9");
+    info.limits.insert("mem".to_owned(), wire::v1::value::Scalar { value: 128.0 });
+    set.master.run(&framework("F", true), info).await;
     set.fake.start(0).await;
     set.master.status().await;
     set.master.status().await;
-    assert!(call(at, &of(call::Type::GetHealth)).await.get_health.unwrap().healthy);
-    let version = call(at, &of(call::Type::GetVersion)).await.get_version.unwrap();
-    assert_eq!(version.version_info.version, agent::VERSION);
-    let state = call(at, &of(call::Type::GetState)).await.get_state.unwrap();
-    assert_eq!(state.get_tasks.unwrap().launched_tasks[0].task_id.value, "t");
-    assert_eq!(state.get_executors.unwrap().executors.len(), 1);
-    let info = call(at, &of(call::Type::GetAgent)).await.get_agent.unwrap().agent_info.unwrap();
-    assert_eq!(info.id.unwrap().value, "A-S0");
-    let containers = call(at, &of(call::Type::GetContainers)).await.get_containers.unwrap();
-    let response::get_containers::Container { framework_id, .. } = &containers.containers[0];
-    assert_eq!(framework_id, &Some(v1::FrameworkId { value: "F".to_owned() }));
-    let flags = call(at, &of(call::Type::GetFlags)).await.get_flags.unwrap().flags;
-    assert!(flags.iter().any(|f| f.name == "hostname" && f.value.as_deref() == Some("host-a")));
-    let missing = post(at, "/api/v1", "application/json", br#"{"type":"PRUNE_IMAGES"}"#).await;
-    assert_eq!(missing.status, 501);
-    for (content_type, body, status) in [
-        ("application/json", &br#"{}"#[..], 400),
-        ("application/json", b"nonsense", 400),
-        ("application/json; charset=utf-8", b"{}", 415),
-        ("application/recordio", b"", 400),
-    ] {
-        assert_eq!(post(at, "/api/v1", content_type, body).await.status, status, "{content_type}");
+    assert_eq!(get(at, "/monitor/statistics").await.json(), serde_json::json!([]));
+    let io = runtime::IoCounts { read: Some(1), total: Some(2), ..Default::default() };
+    *set.fake.statistics.lock().unwrap() = Some(runtime::Statistics {
+        cpu_user_us: Some(1_500_000),
+        memory_current_bytes: Some(7),
+        memory_anon_bytes: Some(5),
+        processes: Some(3),
+        io: Some(vec![runtime::DeviceIo { major: 8, minor: 1, bytes: io, operations: io }]),
+        ..Default::default()
+    });
+    let mut list = get(at, "/monitor/statistics").await.json();
+    assert!(list[0]["statistics"]["timestamp"].take().as_f64().unwrap() > 1e9);
+    expect![[r#"
+        [
+          {
+            "executor_id": "t",
+            "executor_name": "Command Executor (Task: t) (Command: sh -c 'sleep 9')",
+            "framework_id": "F",
+            "source": "t",
+            "statistics": {
+              "blkio_statistics": {
+                "throttling": [
+                  {
+                    "device": {
+                      "major_number": 8,
+                      "minor_number": 1
+                    },
+                    "io_service_bytes": [
+                      {
+                        "op": "READ",
+                        "value": 1
+                      },
+                      {
+                        "op": "TOTAL",
+                        "value": 2
+                      }
+                    ],
+                    "io_serviced": [
+                      {
+                        "op": "READ",
+                        "value": 1
+                      },
+                      {
+                        "op": "TOTAL",
+                        "value": 2
+                      }
+                    ]
+                  }
+                ]
+              },
+              "cpus_limit": 0.1,
+              "cpus_soft_limit": 0.1,
+              "cpus_user_time_secs": 1.5,
+              "mem_anon_bytes": 5,
+              "mem_limit_bytes": 134217728,
+              "mem_rss_bytes": 5,
+              "mem_soft_limit_bytes": 67108864,
+              "mem_total_bytes": 7,
+              "processes": 3,
+              "timestamp": null
+            }
+          }
+        ]"#]]
+    .assert_eq(&serde_json::to_string_pretty(&list).unwrap());
+    let containers = get(at, "/containers").await.json();
+    assert_eq!(containers[0]["statistics"]["mem_total_bytes"], 7);
+    assert_eq!(containers[0]["status"]["executor_pid"], 42);
+    agent.stop().await.unwrap();
+}
+
+/// metrics.txt: the keys of slave/* and gc/*.
+#[tokio::test]
+async fn metrics_have_the_keys_of_mesos() {
+    let mut set = Set::new().await;
+    let agent = set.agent().await;
+    let at = agent.address();
+    set.master.register().await;
+    set.master.run(&framework("F", true), task("t", "true")).await;
+    set.fake.start(0).await;
+    set.master.status().await;
+    set.master.status().await;
+    let of = |metrics: &serde_json::Value, key: &str| metrics[key].as_f64().unwrap_or(f64::NAN);
+    let metrics = get(at, "/metrics/snapshot").await.json();
+    let keys = metrics.as_object().unwrap();
+    let mut expected: Vec<String> = [
+        "uptime_secs registered recovery_errors frameworks_active tasks_staging tasks_starting tasks_running",
+        "tasks_killing tasks_finished tasks_failed tasks_killed tasks_lost tasks_gone executors_registering",
+        "executors_running executors_terminating executors_terminated executors_preempted valid_status_updates",
+        "invalid_status_updates valid_framework_messages invalid_framework_messages",
+        "executor_directory_max_allowed_age_secs container_launch_errors recovery_time_secs",
+    ]
+    .iter()
+    .flat_map(|line| line.split(' '))
+    .map(|key| format!("slave/{key}"))
+    .collect();
+    for name in ["cpus", "gpus", "mem", "disk"] {
+        for suffix in ["", "_revocable"] {
+            expected.extend(["total", "used", "percent"].map(|part| format!("slave/{name}{suffix}_{part}")));
+        }
     }
-    let method = get(at, "/api/v1").await;
-    assert_eq!(method.status, 405);
-    assert!(method.head.contains("allow: post"));
+    expected.extend(["succeeded", "failed", "pending"].map(|end| format!("gc/path_removals_{end}")));
+    expected.extend(["load_1min", "load_5min", "load_15min", "cpus_total", "mem_total_bytes", "mem_free_bytes"]
+        .map(|key| format!("system/{key}")));
+    for key in expected {
+        assert!(keys.get(&key).is_some_and(serde_json::Value::is_f64), "{key}: {:?}", keys.get(&key));
+    }
+    assert_eq!((of(&metrics, "slave/registered"), of(&metrics, "slave/tasks_running")), (1.0, 1.0));
+    assert_eq!((of(&metrics, "slave/cpus_total"), of(&metrics, "slave/cpus_used")), (6.0, 0.1));
+    assert_eq!(of(&metrics, "slave/mem_percent"), 0.0625);
+    set.fake.exit(0, 0).await;
+    set.master.status().await;
+    let later = get(at, "/metrics/snapshot?timeout=10secs").await.json();
+    let counted = ["slave/tasks_finished", "slave/executors_terminated", "slave/valid_status_updates"];
+    assert_eq!(counted.map(|key| of(&later, key)), [1.0, 1.0, 3.0]);
+    assert_eq!(get(at, "/metrics/snapshot?timeout=long").await.status, 400);
+    let prometheus = get(at, "/metrics").await;
+    assert!(prometheus.head.contains("content-type: text/plain; version=0.0.4"), "{}", prometheus.head);
+    assert!(prometheus.text().contains("# TYPE mesos_slave_tasks_finished counter\nmesos_slave_tasks_finished 1\n"));
+    agent.stop().await.unwrap();
+}
+
+/// http.md section 1: gzip of bodies of 1024 bytes and more when the client accepts it.
+#[tokio::test]
+async fn long_answers_are_compressed_for_those_who_accept_it() {
+    let set = Set::new().await;
+    let agent = set.agent().await;
+    let at = agent.address();
+    let compressed = get_with(at, "/flags", "Accept-Encoding: gzip\r\n").await;
+    assert!(compressed.head.contains("content-encoding: gzip"), "{}", compressed.head);
+    assert_eq!(compressed.body[..2], [0x1f, 0x8b]);
+    for (path, header) in [("/flags", ""), ("/flags", "Accept-Encoding: gzip;q=0\r\n"), ("/version", "Accept-Encoding: gzip\r\n")] {
+        let answer = get_with(at, path, header).await;
+        assert!(!answer.head.contains("content-encoding"), "{path} {header}");
+        answer.json();
+    }
+    agent.stop().await.unwrap();
+}
+
+/// http.md section 5: `/logging/toggle`.
+#[tokio::test]
+async fn the_log_is_asked_for_its_level() {
+    let set = Set::new().await;
+    let agent = set.agent().await;
+    let at = agent.address();
+    let level = get(at, "/logging/toggle").await;
+    assert_eq!((level.status, level.text().as_str()), (200, "0\n"));
+    for bad in ["level=1", "duration=1secs", "level=-1&duration=1secs", "level=1&duration=x"] {
+        assert_eq!(get(at, &format!("/logging/toggle?{bad}")).await.status, 400, "{bad}");
+    }
     agent.stop().await.unwrap();
 }

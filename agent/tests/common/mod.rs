@@ -119,6 +119,7 @@ impl TestMaster {
             agent_id: "A-S0".to_owned(),
             master_id: "M".to_owned(),
             ping_timeout_seconds: 600.0,
+            protocol: link::PROTOCOL_VERSION,
         })
         .await;
         hello
@@ -221,6 +222,18 @@ impl Answer {
 
 pub async fn get(address: SocketAddr, path: &str) -> Answer {
     request(address, &format!("GET {path} HTTP/1.1\r\n"), b"").await
+}
+
+/// With one more line in the head.
+pub async fn get_with(address: SocketAddr, path: &str, header: &str) -> Answer {
+    request(address, &format!("GET {path} HTTP/1.1\r\n{header}"), b"").await
+}
+
+/// With the two lines of a call in the head: nothing of a line that is empty.
+pub async fn call_with(address: SocketAddr, content_type: &str, more: &str, body: &[u8]) -> Answer {
+    let of_type = if content_type.is_empty() { String::new() } else { format!("Content-Type: {content_type}\r\n") };
+    let head = format!("POST /api/v1 HTTP/1.1\r\n{of_type}{more}Content-Length: {}\r\n", body.len());
+    request(address, &head, body).await
 }
 
 pub async fn post(address: SocketAddr, path: &str, content_type: &str, body: &[u8]) -> Answer {

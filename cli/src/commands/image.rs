@@ -1,64 +1,45 @@
-//! `tepui image pull|list|remove`: the agent's image store, without an agent.
+//! `tepui image pull|list|inspect|history|remove|pin|unpin|prune|verify`: the agent's image store, without an agent.
 
+mod place;
 mod progress;
+mod prune;
+mod show;
+mod verify;
 
 use std::io::Write as _;
-use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::time::{SystemTime, UNIX_EPOCH};
 
-use anyhow::Context as _;
 use clap::{Arg, ArgMatches, Command};
-use images::{
-    DockerConfig, Image, ImageName, ImageStore, ImageSummary, NoProgress, Progress, PullOptions, StoreConfig,
-};
-use model::flags::{Flag, Form, bad};
+use images::{Image, ImageName, ImageStore, NoProgress, Progress, PullOptions};
+use model::flags::{Flag, Form};
 use serde_json::json;
 
 use crate::api;
 use crate::context::{Invocation, Outcome, Trouble, block_on, failed, provide_tls};
 use crate::flags::{Flags, Table};
 use crate::logging::Level;
-use crate::print::{self, TextTable};
+use crate::print;
+use place::{CREDENTIALS, INSECURE, MIRRORS, REGISTRY, STORE, TOKEN_SERVICES, WORK_DIR};
 use progress::{Bars, Lines};
 
-const FLAGS: &[Flag] = &[
-    Flag::new(
-        "store",
-        Form::Path,
-        None,
-        "Directory of the image layers: the agent's --docker_store_dir. Default: images in --work_dir.",
-    )
-    .aliases(&["docker_store_dir"]),
-    Flag::new(
-        "work_dir",
-        Form::Path,
-        None,
-        "The agent's work directory. Default: that of `tepui dev` if it is here, else /var/lib/tepui.",
-    ),
-    Flag::new(
-        "docker_registry",
-        Form::Text,
-        None,
-        "Registry of images whose name says none, if not Docker Hub.",
-    ),
-    Flag::new(
-        "docker_config",
-        Form::Text,
-        None,
-        "Registry credentials: a file in the form of Docker's config.json, or its JSON. Default: ~/.docker/config.json.",
-    ),
-    Flag::new(
-        "insecure_registries",
-        Form::Text,
-        None,
-        "Comma list of registries spoken to in plain HTTP; the loopback always is.",
-    ),
-    Flag::new("force", Form::Bool, Some("false"), "Ask the registry even for an image that is there."),
-    api::JSON,
-];
-const TABLE: Table = Table { flags: FLAGS, ignored: &[] };
+const PULL: Table = Table {
+    flags: &[
+        STORE,
+        WORK_DIR,
+        REGISTRY,
+        CREDENTIALS,
+        INSECURE,
+        MIRRORS,
+        TOKEN_SERVICES,
+        Flag::new("force", Form::Bool, Some("false"), "Ask the registry even for an image that is there."),
+        api::JSON,
+    ],
+    ignored: &[],
+};
+/// Commands that show something.
+const SHOW: Table = Table { flags: &[STORE, WORK_DIR, REGISTRY, api::JSON], ignored: &[] };
+const CHANGE: Table = Table { flags: &[STORE, WORK_DIR, REGISTRY], ignored: &[] };
 
 /// How it is called.
 pub fn describe(command: Command) -> Command {
@@ -66,49 +47,70 @@ pub fn describe(command: Command) -> Command {
         Arg::new("image")
             .required(true)
             .value_name("IMAGE")
-            .help("alpine, host:port/name:tag, name@sha256:…, oci:/dir:tag")
+            .help("alpine, host:port/name:tag, name@sha256:…, oci:/dir:tag, docker-archive:/file.tar:name:tag")
     };
-    let pull = TABLE.onto(Command::new("pull").about("Pulls an image into the store")).arg(name());
-    let list = TABLE.onto(Command::new("list").about("Lists the images in the store"));
-    let remove =
-        TABLE.onto(Command::new("remove").about("Removes an image that no container uses")).arg(name());
-    command
-        .about("Images on this machine")
-        .subcommand_required(true)
-        .arg_required_else_help(true)
-        .subcommands([pull, list, remove])
+    let verb = |table: &Table, name: &'static str, about: &'static str| {
+        table.onto(Command::new(name).about(about))
+    };
+    command.about("Images on this machine").subcommand_required(true).arg_required_else_help(true).subcommands([
+        verb(&PULL, "pull", "Pulls an image into the store").arg(name()),
+        verb(&SHOW, "list", "Lists the images in the store"),
+        verb(&SHOW, "inspect", "Shows what is known of an image in the store").arg(name()),
+        verb(&SHOW, "history", "Shows how an image was made").arg(name()),
+        verb(&CHANGE, "remove", "Removes an image that no container uses").arg(name()),
+        verb(&CHANGE, "pin", "Keeps an image from being pruned").arg(name()),
+        verb(&CHANGE, "unpin", "Lets an image be pruned again").arg(name()),
+        verb(&prune::TABLE, "prune", "Removes layers that no image needs, and images that nothing uses"),
+        verb(&verify::TABLE, "verify", "Looks for damage in everything in the store"),
+    ])
 }
 
-/// Pulls, lists or removes.
+fn table(verb: &str) -> &'static Table {
+    match verb {
+        "pull" => &PULL,
+        "prune" => &prune::TABLE,
+        "verify" => &verify::TABLE,
+        "remove" | "pin" | "unpin" => &CHANGE,
+        _ => &SHOW,
+    }
+}
+
+/// Does what the verb says.
 pub fn run(invocation: &Invocation, matches: &ArgMatches) -> Outcome {
     let (verb, matches) = matches.subcommand().expect("clap asks for a subcommand");
-    let flags = invocation.flags(&TABLE, matches, Level::Command)?;
+    let flags = invocation.flags(table(verb), matches, Level::Command)?;
     let image = matches.try_get_one::<String>("image").ok().flatten().map_or("", String::as_str);
     provide_tls();
-    let config = store_config(&flags)?;
-    let (force, as_json) = (flags.values.bool("force")?, flags.values.bool("json")?);
+    let config = place::store_config(&flags)?;
+    let as_json = flags.values.bool("json")?;
     block_on(async {
         let store = ImageStore::open(config).await.map_err(failed)?;
+        let name = || store.name(image).map_err(|error| crate::context::usage(error.to_string()));
         match verb {
-            "pull" => pull(&store, &parse(&store, image)?, force, as_json).await,
-            "list" => list(&store, as_json),
-            _ => remove(&store, &parse(&store, image)?).await,
+            "pull" => pull(&store, &name()?, &flags).await?,
+            "list" => show::list(&store, as_json)?,
+            "inspect" => show::inspect(&store, &name()?, as_json)?,
+            "history" => show::history(&store, &name()?, as_json)?,
+            "pin" | "unpin" => store.pin(&name()?, verb == "pin").map_err(failed)?,
+            "prune" => prune::run(&store, &flags).await?,
+            "verify" => return verify::run(&store, &flags).await,
+            _ => remove(&store, &name()?).await?,
         }
-    })?;
-    Ok(ExitCode::SUCCESS)
+        Ok(ExitCode::SUCCESS)
+    })
 }
 
-fn parse(store: &ImageStore, text: &str) -> Result<ImageName, Trouble> {
-    store.name(text).map_err(|error| crate::context::usage(error.to_string()))
-}
-
-async fn pull(store: &ImageStore, name: &ImageName, force: bool, as_json: bool) -> Result<(), Trouble> {
+async fn pull(store: &ImageStore, name: &ImageName, flags: &Flags) -> Result<(), Trouble> {
+    let as_json = flags.values.bool("json")?;
     let progress: Arc<dyn Progress> = match (as_json, std::io::IsTerminal::is_terminal(&std::io::stderr())) {
         (true, _) => Arc::new(NoProgress),
         (false, true) => Arc::new(Bars::default()),
         (false, false) => Arc::new(Lines::default()),
     };
-    let image = store.pull(name, PullOptions { force }, progress).await.map_err(failed)?;
+    let options = PullOptions { force: flags.values.bool("force")?, ..PullOptions::default() };
+    let image = store.pull(name, options, progress).await.map_err(failed)?;
+    // Whoever sees the digest may pull the plug.
+    store.settle().await.map_err(failed)?;
     let said = if as_json {
         print::json(&description(&image))
     } else {
@@ -128,88 +130,8 @@ fn description(image: &Image) -> serde_json::Value {
     })
 }
 
-fn list(store: &ImageStore, as_json: bool) -> Result<(), Trouble> {
-    let images = store.list().map_err(failed)?;
-    if as_json {
-        let rows: Vec<_> = images
-            .iter()
-            .map(|image| {
-                json!({
-                    "name": image.name,
-                    "digest": image.manifest_digest.to_string(),
-                    "layers": image.layers,
-                    "size": image.size,
-                    "pulled_at": seconds(image.pulled_at),
-                })
-            })
-            .collect();
-        return print::json(&rows.into()).map_err(failed);
-    }
-    let mut table = TextTable::new(&["NAME", "DIGEST", "LAYERS", "SIZE", "PULLED"]);
-    for image in &images {
-        table.row(row(image));
-    }
-    table.print().map_err(failed)
-}
-
-fn row(image: &ImageSummary) -> [String; 5] {
-    let digest: String = image.manifest_digest.to_string().chars().take(19).collect();
-    let age = SystemTime::now().duration_since(image.pulled_at).unwrap_or_default().as_secs();
-    let pulled = match age {
-        0..120 => format!("{age} s ago"),
-        120..7200 => format!("{} min ago", age / 60),
-        7200..172_800 => format!("{} h ago", age / 3600),
-        _ => format!("{} days ago", age / 86400),
-    };
-    [image.name.clone(), digest, image.layers.to_string(), print::bytes(image.size), pulled]
-}
-
-fn seconds(time: SystemTime) -> u64 {
-    time.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs()
-}
-
 async fn remove(store: &ImageStore, name: &ImageName) -> Result<(), Trouble> {
     let removed = store.remove(name).await.map_err(failed)?;
     writeln!(std::io::stdout(), "removed {name}: {} layers, {}", removed.layers, print::bytes(removed.bytes))
         .map_err(failed)
-}
-
-fn store_config(flags: &Flags) -> Result<StoreConfig, Trouble> {
-    let values = &flags.values;
-    let mut config =
-        StoreConfig::at(values.path("store").unwrap_or_else(|| default_store(values.path("work_dir"))));
-    if let Some(registry) = values.text("docker_registry") {
-        config.default_registry = registry.trim_start_matches("https://").to_owned();
-    }
-    let insecure = values.text("insecure_registries").unwrap_or_default().split(',').map(str::trim);
-    config.insecure_registries = insecure.filter(|name| !name.is_empty()).map(str::to_owned).collect();
-    config.docker_config = credentials(values.text("docker_config"))?;
-    Ok(config)
-}
-
-/// Where an agent with that work folder keeps images.
-fn default_store(work_dir: Option<PathBuf>) -> PathBuf {
-    let dev = Path::new("tepui-dev/agent");
-    let usual = || if dev.is_dir() { dev.to_owned() } else { PathBuf::from("/var/lib/tepui") };
-    work_dir.unwrap_or_else(usual).join("images")
-}
-
-fn credentials(text: Option<&str>) -> Result<Option<DockerConfig>, Trouble> {
-    let refused = |text: &str, error: images::DockerConfigError| {
-        Trouble::from(bad("docker_config", text, &error.to_string()))
-    };
-    match text {
-        Some(json) if json.trim_start().starts_with('{') => {
-            // The text may hold passwords: the message doesn't repeat it.
-            DockerConfig::parse(json).map(Some).map_err(|error| refused("{…}", error))
-        }
-        Some(path) => DockerConfig::load(Path::new(path)).map(Some).map_err(|error| refused(path, error)),
-        None => {
-            let home = std::env::var_os("HOME").map(|home| Path::new(&home).join(".docker/config.json"));
-            let Some(path) = home.filter(|path| path.exists()) else { return Ok(None) };
-            let read =
-                DockerConfig::load(&path).with_context(|| format!("credentials in {}", path.display()));
-            read.map(Some).map_err(failed)
-        }
-    }
 }

@@ -78,6 +78,16 @@ pub enum PullError {
         #[source]
         source: Arc<LayerError>,
     },
+    /// It took too long as a whole.
+    #[error(
+        "cannot pull {name} within {seconds} s; what came of its layers is kept, so pulling it again goes on from there"
+    )]
+    TimedOut {
+        /// Canonical image name.
+        name: String,
+        /// The bound in seconds.
+        seconds: u64,
+    },
     /// The store.
     #[error("cannot pull {name}")]
     Store {
@@ -96,13 +106,18 @@ pub enum LayerError {
     #[error(transparent)]
     Source(SourceError),
     /// The blob is not what the manifest names.
-    #[error("its content has digest {actual}; the source is damaged or lies")]
+    #[error(
+        "its content has digest {actual}; the source is damaged or lies: push the image again, or pull it from elsewhere"
+    )]
     WrongDigest {
         /// What came.
         actual: Digest,
     },
     /// The tar is not what the configuration names.
-    #[error("its uncompressed content has digest {actual}, the image configuration says {expected}")]
+    #[error(
+        "its uncompressed content has digest {actual}, the image configuration says {expected}; the image was built wrongly: \
+         build and push it again"
+    )]
     WrongDiffId {
         /// `rootfs.diff_ids` of the configuration.
         expected: Digest,
@@ -110,7 +125,7 @@ pub enum LayerError {
         actual: Digest,
     },
     /// The compressed stream is broken.
-    #[error("it could not be decompressed")]
+    #[error("it could not be decompressed; the blob is damaged: push the image again")]
     Decompress(#[source] io::Error),
     /// It grows beyond a bound.
     #[error("it has more than {limit} bytes uncompressed{why}")]
@@ -155,6 +170,26 @@ impl PullError {
             cause = error.source();
         }
         text
+    }
+}
+
+impl LayerError {
+    /// Whether what came can't be the layer, rather than that it did not come.
+    pub(super) fn is_about_content(&self) -> bool {
+        match self {
+            Self::WrongDigest { .. }
+            | Self::WrongDiffId { .. }
+            | Self::Decompress(_)
+            | Self::TooLarge { .. } => true,
+            Self::Unpack(error) => !matches!(error, UnpackError::Write { .. }),
+            Self::Source(error) => error.is_about_content(),
+            Self::NoSpace(_) | Self::Store(_) | Self::Panicked | Self::Cut => false,
+        }
+    }
+
+    /// Whether a part of the blob that was kept is of no use for a later try.
+    pub(super) fn spoils_blob(&self) -> bool {
+        self.is_about_content() || matches!(self, Self::NoSpace(_) | Self::Panicked)
     }
 }
 

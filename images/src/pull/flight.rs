@@ -10,12 +10,12 @@ use super::error::{LayerError, PullError};
 use crate::digest::Digest;
 use crate::progress::{Fanout, Progress};
 use crate::reference::ImageName;
-use crate::store::{Image, LayerLease};
+use crate::store::{Grant, Image, LayerLease};
 
 /// Everything that is being pulled into one store.
 #[derive(Default)]
 pub(crate) struct Flights {
-    pub(super) images: Table<(ImageName, bool), Result<Image, PullError>>,
+    pub(super) images: Table<(ImageName, bool, Option<Grant>), Result<Image, PullError>>,
     pub(super) layers: Table<Digest, Result<Arc<LayerLease>, Arc<LayerError>>>,
 }
 

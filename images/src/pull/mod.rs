@@ -15,20 +15,24 @@ use std::sync::atomic::AtomicU64;
 use futures_util::{FutureExt as _, StreamExt as _, TryStreamExt as _, stream};
 use tokio::sync::mpsc;
 
-use crate::folder::FolderSource;
+use crate::local::{ArchiveSource, FolderSource};
 use crate::progress::{Fanout, LayerEvent, Progress};
 use crate::reference::ImageName;
-use crate::registry::RegistrySource;
-use crate::source::BlobSource;
-use crate::store::{Image, Inner, Layer, LayerLease, Pointer};
+use crate::registry::{DockerConfig, Tokens};
+use crate::source::{BlobSource, SourceError};
+use crate::store::{Grant, Image, Inner, Layer, LayerLease, Pointer};
 
 use plan::{Plan, PlannedLayer};
 
 /// How to pull.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default)]
 pub struct PullOptions {
     /// Look the name up again although the image is in the store (Mesos: `cached=false`).
     pub force: bool,
+    /// Logins that this pull brings, in the form of Docker's `config.json` (Mesos: `Image.Docker.config`). They win over
+    /// those of the store; credential helpers named in it are not run. An image that a registry gave for such a login is
+    /// served from the store only to pulls with the same logins; others have to be let in by the registry themselves.
+    pub secret: Option<DockerConfig>,
 }
 
 /// Work that blocks on the disk or computes for long.
@@ -49,59 +53,94 @@ pub(crate) async fn pull(
     options: PullOptions,
     progress: Arc<dyn Progress>,
 ) -> Result<Image, PullError> {
-    let start = |fanout| run(inner.clone(), name.clone(), options, fanout).boxed();
-    inner.flights.images.join((name.clone(), options.force), progress, start).await
+    let grant = options.secret.as_ref().map(|secret| inner.grant(secret));
+    let key = (name.clone(), options.force, grant.clone());
+    let start = |fanout| in_time(Pull { inner: inner.clone(), name, options, grant, fanout }).boxed();
+    inner.flights.images.join(key, progress, start).await
 }
 
-async fn run(
+/// One pull, as its first caller wants it.
+struct Pull {
     inner: Arc<Inner>,
     name: ImageName,
     options: PullOptions,
+    /// Stands for the logins that it brings.
+    grant: Option<Grant>,
     fanout: Arc<Fanout>,
-) -> Result<Image, PullError> {
-    // A folder on this host is cheap to ask, so what it says now counts.
-    if let (ImageName::Registry(_), false) = (&name, options.force) {
-        let (store, wanted) = (inner.clone(), name.clone());
-        if let Some(image) =
-            blocking(move || store.load(&wanted)).await.map_err(|e| PullError::store(&name, e))?
-        {
-            image.layers.iter().for_each(|layer| fanout.layer(&layer.digest, LayerEvent::Cached));
-            return Ok(image);
-        }
-    }
-    let failed = |e| PullError::Source { name: name.to_string(), source: e };
-    match &name {
+}
+
+async fn in_time(pull: Pull) -> Result<Image, PullError> {
+    let (name, limit) = (pull.name.to_string(), pull.inner.limits.pull_timeout);
+    let outcome = tokio::time::timeout(limit, run(pull)).await;
+    outcome.unwrap_or(Err(PullError::TimedOut { name, seconds: limit.as_secs() }))
+}
+
+async fn run(pull: Pull) -> Result<Image, PullError> {
+    let Pull { inner, name, options, .. } = &pull;
+    let failed = |e: SourceError| PullError::Source { name: name.to_string(), source: e };
+    match name {
         ImageName::Registry(reference) => {
-            let (http, tokens) = (inner.http.clone(), inner.tokens.clone());
-            let source = RegistrySource::new(http, tokens, &inner.insecure_registries, reference);
-            fetch(&inner, &name, source.map_err(|e| failed(e.into()))?, &fanout).await
+            if !options.force
+                && let Some(image) = cached(&pull).await?
+            {
+                return Ok(image);
+            }
+            let tokens =
+                options.secret.as_ref().map(|secret| inner.registries.tokens.with_secret(secret.clone()));
+            let tokens = tokens.map(Arc::new);
+            let source = inner.registries.source(reference, tokens.clone()).map_err(|e| failed(e.into()))?;
+            fetch(&pull, source, tokens.as_deref()).await
         }
+        // A file on this host is cheap to ask, so what it says now counts.
         ImageName::Layout(layout) => {
             let (layout, limits) = (layout.clone(), inner.limits.clone());
             let source = blocking(move || FolderSource::open(&layout, &limits)).await;
-            fetch(&inner, &name, source.map_err(|e| failed(e.into()))?, &fanout).await
+            fetch(&pull, source.map_err(|e| failed(e.into()))?, None).await
+        }
+        ImageName::Archive(archive) => {
+            let (archive, limits) = (archive.clone(), inner.limits.clone());
+            let source = blocking(move || ArchiveSource::open(&archive, &limits)).await;
+            fetch(&pull, source.map_err(|e| failed(e.into()))?, None).await
         }
     }
 }
 
-async fn fetch<S: BlobSource>(
-    inner: &Arc<Inner>,
-    name: &ImageName,
-    source: S,
-    fanout: &Arc<Fanout>,
-) -> Result<Image, PullError> {
-    let plan = plan::resolve(&source, &name.to_string(), &inner.limits).await?;
+/// The image from the store, if all of it is there and this pull may have it.
+async fn cached(pull: &Pull) -> Result<Option<Image>, PullError> {
+    let (store, wanted, grant) = (pull.inner.clone(), pull.name.clone(), pull.grant.clone());
+    let found = blocking(move || store.load(&wanted, grant.as_ref())).await;
+    let found = found.map_err(|e| PullError::store(&pull.name, e))?;
+    for layer in found.iter().flat_map(|image| &image.layers) {
+        pull.fanout.layer(&layer.digest, LayerEvent::Cached);
+    }
+    Ok(found)
+}
+
+async fn fetch<S: BlobSource>(pull: &Pull, source: S, tokens: Option<&Tokens>) -> Result<Image, PullError> {
+    let Pull { inner, name, fanout, .. } = pull;
+    let plan = plan::resolve(&source, &name.to_string(), inner).await?;
     for layer in &plan.layers {
         fanout.layer(&layer.blob.digest, LayerEvent::Planned { total: layer.blob.size });
     }
     let leases = fetch_layers(inner, name, Arc::new(source), &plan.layers, fanout).await?;
     let image = plan.image(name, leases);
     let (store, canonical) = (inner.clone(), name.to_string());
+    // Everybody may have what the registry gave without a login of the pull's own.
+    let grant = pull.grant.clone().filter(|_| tokens.is_some_and(Tokens::is_secret_used));
     blocking(move || {
         let Plan { top, manifest, media_type, config, manifest_bytes, config_bytes, .. } = plan;
         let pulled_at = Pointer::now();
-        let pointer = Pointer { name: canonical, top, manifest, media_type, config, pulled_at };
-        store.keep(&pointer, &manifest_bytes, &config_bytes)
+        let pointer = Pointer {
+            name: canonical,
+            top,
+            manifest,
+            media_type,
+            config,
+            pulled_at,
+            grants: None,
+            pinned: false,
+        };
+        store.keep(pointer, grant, &manifest_bytes, &config_bytes)
     })
     .await
     .map_err(|e| PullError::store(name, e))?;

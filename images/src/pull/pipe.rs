@@ -8,6 +8,7 @@ use bytes::{Buf as _, Bytes};
 use tokio::sync::mpsc;
 
 use crate::digest::Hasher;
+use crate::store::Partial;
 
 /// Uncompressed bytes that travel together.
 pub(super) const CHUNK: usize = 256 << 10;
@@ -63,8 +64,9 @@ fn cut() -> io::Error {
     io::Error::new(io::ErrorKind::BrokenPipe, "the stage before gave up")
 }
 
-/// Compressed bytes from the network, hashed as they are taken.
+/// Compressed bytes: those that an earlier pull had, then those from the network, all hashed as they are taken.
 pub(super) struct Compressed {
+    kept: Option<Partial>,
     pieces: mpsc::Receiver<Flow<Bytes>>,
     current: Bytes,
     ended: bool,
@@ -72,22 +74,34 @@ pub(super) struct Compressed {
 }
 
 impl Compressed {
-    pub(super) fn new(pieces: mpsc::Receiver<Flow<Bytes>>, hasher: Hasher) -> Self {
-        Self { pieces, current: Bytes::new(), ended: false, hasher }
+    pub(super) fn new(kept: Option<Partial>, pieces: mpsc::Receiver<Flow<Bytes>>, hasher: Hasher) -> Self {
+        Self { kept, pieces, current: Bytes::new(), ended: false, hasher }
+    }
+
+    /// The next bytes of what an earlier pull had.
+    fn replay(&mut self) -> io::Result<Bytes> {
+        self.kept.as_mut().map_or(Ok(Vec::new()), |kept| kept.read(CHUNK)).map(Bytes::from)
     }
 }
 
 impl BufRead for Compressed {
     fn fill_buf(&mut self) -> io::Result<&[u8]> {
         while self.current.is_empty() && !self.ended {
-            match self.pieces.blocking_recv() {
-                Some(Flow::Data(piece)) => {
-                    self.hasher.update(&piece);
-                    self.current = piece;
+            let mut piece = self.replay()?;
+            if piece.is_empty() {
+                match self.pieces.blocking_recv() {
+                    Some(Flow::Data(fresh)) => {
+                        if let Some(kept) = &mut self.kept {
+                            kept.append(&fresh);
+                        }
+                        piece = fresh;
+                    }
+                    Some(Flow::End) => self.ended = true,
+                    None => return Err(cut()),
                 }
-                Some(Flow::End) => self.ended = true,
-                None => return Err(cut()),
             }
+            self.hasher.update(&piece);
+            self.current = piece;
         }
         Ok(&self.current)
     }

@@ -1,5 +1,7 @@
 //! From a name to the exact list of blobs: index, manifest and configuration, each verified before it is believed.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 
 use super::error::PullError;
@@ -9,6 +11,7 @@ use crate::manifest::{
     Compression, ConfigFile, Descriptor, Document, ImageConfig, Manifest, ManifestError, Platform,
 };
 use crate::source::{BlobSource, RawDocument, read_whole};
+use crate::store::Inner;
 
 /// An index may lead to an index, and that to a manifest.
 const INDEXES: usize = 2;
@@ -46,11 +49,14 @@ struct Found {
 pub(super) async fn resolve<S: BlobSource>(
     source: &S,
     name: &str,
-    limits: &Limits,
+    inner: &Arc<Inner>,
 ) -> Result<Plan, PullError> {
-    let host = Platform::host();
-    let Found { top, digest, raw, manifest } = find_manifest(source, name, limits, &host).await?;
-    let config_bytes = fetch_config(source, name, limits, &manifest.config).await?;
+    let (host, limits) = (Platform::host(), &inner.limits);
+    let Found { top, digest, raw, manifest } = find_manifest(source, name, inner, &host).await?;
+    let config_bytes = match known(inner, "configs", &manifest.config.digest).await {
+        Some(bytes) => bytes,
+        None => fetch_config(source, name, limits, &manifest.config).await?,
+    };
     let refuse = |source| PullError::Config { name: name.to_owned(), source };
     let config = ConfigFile::parse(&config_bytes).map_err(refuse)?;
     config.check_platform(&host).map_err(refuse)?;
@@ -84,9 +90,10 @@ pub(super) async fn resolve<S: BlobSource>(
 async fn find_manifest<S: BlobSource>(
     source: &S,
     name: &str,
-    limits: &Limits,
+    inner: &Arc<Inner>,
     host: &Platform,
 ) -> Result<Found, PullError> {
+    let limits = &inner.limits;
     let failed = |source| PullError::Source { name: name.to_owned(), source };
     let mut raw = source.top().await.map_err(failed)?;
     let demanded = source.demanded().cloned();
@@ -100,12 +107,22 @@ async fn find_manifest<S: BlobSource>(
         };
         let entry = index.choose(host).map_err(|e| of_manifest(name, e))?;
         check_size(name, "manifest", entry.size, limits)?;
-        raw = source.manifest(entry).await.map_err(failed)?;
+        raw = match known(inner, "manifests", &entry.digest).await {
+            Some(bytes) => RawDocument { bytes, content_type: Some(entry.media_type.clone()) },
+            None => source.manifest(entry).await.map_err(failed)?,
+        };
         same_size(name, "manifest", entry.size, &raw.bytes)?;
         digest = verify(name, "manifest", &raw.bytes, Some(entry.digest.clone()))?;
         agree(name, entry, &mut raw)?;
     }
     Err(of_manifest(name, ManifestError::TooDeep))
+}
+
+/// A document that the store has already: what a digest means never changes, so nobody needs to be asked.
+async fn known(inner: &Arc<Inner>, kind: &'static str, digest: &Digest) -> Option<Bytes> {
+    let (inner, digest) = (inner.clone(), digest.clone());
+    let read = super::blocking(move || inner.document(kind, &digest)).await;
+    read.ok().flatten().map(Bytes::from)
 }
 
 /// The index and the transport have to call the manifest the same.

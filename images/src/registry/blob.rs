@@ -1,4 +1,5 @@
-//! A blob as it streams from a registry: bounded in length and slowness, resumed when the connection breaks.
+//! A blob as it streams from a registry: bounded in length and slowness, resumed when the connection breaks, continued
+//! by the next server when one gives up.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,25 +9,47 @@ use reqwest::header::CONTENT_RANGE;
 use reqwest::{Response, StatusCode};
 use tokio::time::Instant;
 
-use super::client::{Missing, RegistrySource};
+use super::backoff::Backoff;
+use super::client::{RegistrySource, with_mirrors};
+use super::endpoint::{Endpoint, Missing};
 use super::error::RegistryError;
 use crate::digest::Digest;
 use crate::manifest::Descriptor;
-use crate::source::{BlobBody, SourceError};
+use crate::source::{BlobBody, SourceError, Start, Waiting};
 
-/// The body of one blob. A resumed body continues the same stream, so the caller's hash covers every byte.
+/// After so many bytes a broken connection has as many tries again as the first.
+const PROGRESS: u64 = 1 << 20;
+
+/// The body of one blob. A resumed body continues the same stream, so the caller's hash covers every byte. That is also
+/// why `ETag`s are not looked at: servers behind one name have different ones for the same blob, and the hash tells.
 pub(crate) struct RegistryBody {
     source: RegistrySource,
+    /// Which of the source's servers sends it.
+    at: usize,
+    blob: Blob,
+    /// Bytes handed out, and those that were had before.
+    got: u64,
+    answer: Answer,
+    stitched: bool,
+    backoff: Backoff,
+    /// Where the stream stood when the tries were counted anew.
+    counted: u64,
+    window: Window,
+    waiting: Waiting,
+}
+
+/// What is wanted.
+#[derive(Clone)]
+struct Blob {
     digest: Digest,
     size: u64,
-    /// Bytes handed out.
-    got: u64,
+}
+
+/// What a server sends.
+struct Answer {
+    response: Response,
     /// Bytes that a server without ranges sends again.
     skip: u64,
-    response: Response,
-    retries: u32,
-    pause: Duration,
-    window: Window,
 }
 
 /// Waiting time and what it brought, since the last look.
@@ -37,12 +60,36 @@ struct Window {
 }
 
 impl RegistryBody {
-    pub(super) async fn open(source: RegistrySource, of: &Descriptor) -> Result<Self, RegistryError> {
-        let (response, skip) = request(&source, &of.digest, of.size, 0).await?;
-        let limits = &source.http.limits;
-        let (retries, pause) = (limits.retries, limits.first_pause);
-        let (digest, size, window) = (of.digest.clone(), of.size, Window::default());
-        Ok(Self { source, digest, size, got: 0, skip, response, retries, pause, window })
+    /// Asks the source's servers in their order.
+    pub(super) async fn open(
+        source: RegistrySource,
+        of: &Descriptor,
+        start: Start,
+    ) -> Result<Self, RegistryError> {
+        let blob = Blob { digest: of.digest.clone(), size: of.size };
+        let (last, mut failed) = (source.endpoints.len() - 1, Vec::new());
+        for at in 0..=last {
+            let endpoint = source.endpoints[at].clone();
+            if !endpoint.is_up() {
+                continue;
+            }
+            match blob.request(&endpoint, &start).await {
+                Ok(answer) => {
+                    let backoff = Backoff::new(&endpoint.http.limits);
+                    let (got, window, waiting) = (start.from, Window::default(), start.waiting);
+                    let (stitched, counted) = (got > 0, got);
+                    let body =
+                        Self { source, at, blob, got, answer, stitched, backoff, counted, window, waiting };
+                    return Ok(body);
+                }
+                Err(error) if at == last => return Err(with_mirrors(&endpoint, &failed, error)),
+                Err(error) => {
+                    endpoint.note(&error);
+                    failed.push(error.to_string());
+                }
+            }
+        }
+        unreachable!("the registry itself is never left out")
     }
 
     async fn advance(&mut self) -> Result<Option<Bytes>, RegistryError> {
@@ -52,36 +99,71 @@ impl RegistryBody {
                     Some(fresh) => return Ok(Some(fresh)),
                     None => continue,
                 },
-                Ok(None) if self.got == self.size => return Ok(None),
+                Ok(None) if self.got == self.blob.size => return Ok(None),
                 Ok(None) => return Err(self.wrong_length(self.got)),
                 // Every byte is here; how the connection ends is of no interest.
-                Err(_) if self.got == self.size => return Ok(None),
+                Err(_) if self.got == self.blob.size => return Ok(None),
                 Err(error) => error,
             };
-            if self.retries == 0 {
-                return Err(error);
+            self.resume(error).await?;
+        }
+    }
+
+    fn endpoint(&self) -> &Endpoint {
+        &self.source.endpoints[self.at]
+    }
+
+    /// Goes on where the stream broke: at the same server as long as it has tries left, then at the next one.
+    async fn resume(&mut self, mut error: RegistryError) -> Result<(), RegistryError> {
+        self.stitched = true;
+        self.window = Window::default();
+        if self.got - self.counted >= PROGRESS {
+            self.counted = self.got;
+            let limits = &self.source.endpoints[self.at].http.limits;
+            self.backoff.renew(limits);
+        }
+        let start = Start { from: self.got, waiting: self.waiting.clone() };
+        loop {
+            let endpoint = self.source.endpoints[self.at].clone();
+            tracing::debug!(registry = %endpoint.peer.registry, digest = %self.blob.digest, got = self.got, %error, "resuming");
+            match self.backoff.pause(None) {
+                Some(pause) => {
+                    (self.waiting)(pause);
+                    tokio::time::sleep(pause).await;
+                }
+                None if self.at + 1 < self.source.endpoints.len() => {
+                    endpoint.note(&error);
+                    self.at += 1;
+                    let limits = &endpoint.http.limits;
+                    self.backoff.renew(limits);
+                }
+                None => return Err(error),
             }
-            self.retries -= 1;
-            tracing::debug!(registry = %self.source.peer.registry, digest = %self.digest, got = self.got, %error, "resuming");
-            tokio::time::sleep(self.pause).await;
-            self.pause *= 2;
-            self.window = Window::default();
-            (self.response, self.skip) = request(&self.source, &self.digest, self.size, self.got).await?;
+            let endpoint = self.source.endpoints[self.at].clone();
+            match self.blob.request(&endpoint, &start).await {
+                Ok(answer) => {
+                    self.answer = answer;
+                    return Ok(());
+                }
+                Err(next) if next.is_transport() || self.at + 1 < self.source.endpoints.len() => error = next,
+                Err(next) => return Err(next),
+            }
         }
     }
 
     async fn receive(&mut self) -> Result<Option<Bytes>, RegistryError> {
-        let limits = &self.source.http.limits;
-        let what = self.digest.to_string();
-        let stalled = |got| self.source.http.stalled(&self.source.peer, &what, got, self.size);
+        let endpoint = self.source.endpoints[self.at].clone();
+        let limits = &endpoint.http.limits;
+        let (what, size) = (self.blob.digest.to_string(), self.blob.size);
+        let stalled = |got| endpoint.http.stalled(&endpoint.peer, &what, got, size);
         let started = Instant::now();
-        let chunk = tokio::time::timeout(limits.idle_timeout, self.response.chunk()).await;
+        let chunk = tokio::time::timeout(limits.idle_timeout, self.answer.response.chunk()).await;
         let chunk = chunk.map_err(|_| stalled(self.got))?;
         let chunk = chunk.map_err(|source| RegistryError::Broken {
-            registry: self.source.peer.registry.clone(),
+            registry: endpoint.peer.registry.clone(),
             what: what.clone(),
             got: self.got,
-            total: self.size,
+            total: size,
             source: Arc::new(source.without_url()),
         })?;
         self.window.waited += started.elapsed();
@@ -97,11 +179,11 @@ impl RegistryBody {
 
     /// Drops what was had before; refuses what is too much.
     fn accept(&mut self, mut bytes: Bytes) -> Result<Option<Bytes>, RegistryError> {
-        let again = usize::try_from(self.skip).unwrap_or(usize::MAX).min(bytes.len());
+        let again = usize::try_from(self.answer.skip).unwrap_or(usize::MAX).min(bytes.len());
         bytes.advance(again);
-        self.skip -= again as u64;
+        self.answer.skip -= again as u64;
         let total = self.got + bytes.len() as u64;
-        if total > self.size {
+        if total > self.blob.size {
             return Err(self.wrong_length(total));
         }
         self.got = total;
@@ -109,8 +191,58 @@ impl RegistryBody {
     }
 
     fn wrong_length(&self, got: u64) -> RegistryError {
+        self.blob.wrong_length(self.endpoint(), got)
+    }
+}
+
+impl Blob {
+    /// Asks for the blob from the start on. A server that does not do what it was asked for with a range is asked for all
+    /// of it, and what was had before is skipped.
+    async fn request(&self, endpoint: &Endpoint, start: &Start) -> Result<Answer, RegistryError> {
+        let response = self.get(endpoint, start).await?;
+        let ranged = start.from > 0;
+        let (response, skip) = match response.status() {
+            StatusCode::PARTIAL_CONTENT if ranged && self.is_rest(&response, start.from) => (response, 0),
+            StatusCode::PARTIAL_CONTENT | StatusCode::RANGE_NOT_SATISFIABLE if ranged => {
+                drop(response);
+                let whole = Start { from: 0, waiting: start.waiting.clone() };
+                (self.get(endpoint, &whole).await?, start.from)
+            }
+            _ => (response, start.from),
+        };
+        let is_rest = ranged && skip == 0;
+        if response.status() != StatusCode::OK && !is_rest {
+            let missing = Missing::Blob(&self.digest);
+            return Err(endpoint.refusal(response, self.digest.to_string(), missing).await);
+        }
+        let expected = if is_rest { self.size - start.from } else { self.size };
+        match response.content_length() {
+            Some(length) if length != expected => {
+                Err(self.wrong_length(endpoint, (self.size - expected).saturating_add(length)))
+            }
+            _ => Ok(Answer { response, skip }),
+        }
+    }
+
+    async fn get(&self, endpoint: &Endpoint, start: &Start) -> Result<Response, RegistryError> {
+        endpoint.get(&format!("blobs/{}", self.digest), self.digest.to_string(), start).await
+    }
+
+    /// Whether the answer is what was asked for: everything from `from` on, of something as long as the blob.
+    fn is_rest(&self, response: &Response, from: u64) -> bool {
+        let range = response.headers().get(CONTENT_RANGE).and_then(|value| value.to_str().ok());
+        let Some((span, total)) = range.and_then(|range| range.strip_prefix("bytes ")?.split_once('/'))
+        else {
+            return false;
+        };
+        let whole = total == "*" || total.parse() == Ok(self.size);
+        let last = self.size - 1;
+        whole && span.split_once('-').is_some_and(|(a, b)| a.parse() == Ok(from) && b.parse() == Ok(last))
+    }
+
+    fn wrong_length(&self, endpoint: &Endpoint, got: u64) -> RegistryError {
         RegistryError::WrongLength {
-            registry: self.source.peer.registry.clone(),
+            registry: endpoint.peer.registry.clone(),
             what: self.digest.to_string(),
             got,
             expected: self.size,
@@ -118,46 +250,12 @@ impl RegistryBody {
     }
 }
 
-/// Asks for the blob from byte `from` on; also says how many bytes of the answer were had before.
-async fn request(
-    source: &RegistrySource,
-    digest: &Digest,
-    size: u64,
-    from: u64,
-) -> Result<(Response, u64), RegistryError> {
-    let response = source.get(&format!("blobs/{digest}"), digest.to_string(), from).await?;
-    let registry = &source.peer.registry;
-    let (expected, skip) = match response.status() {
-        StatusCode::OK => (size, from),
-        StatusCode::PARTIAL_CONTENT if from > 0 && starts_at(&response, from) => (size - from, 0),
-        StatusCode::RANGE_NOT_SATISFIABLE if from > 0 => {
-            return Err(RegistryError::WrongLength {
-                registry: registry.clone(),
-                what: digest.to_string(),
-                got: from,
-                expected: size,
-            });
-        }
-        _ => return Err(source.refusal(response, digest.to_string(), Missing::Blob(digest)).await),
-    };
-    match response.content_length() {
-        Some(length) if length != expected => Err(RegistryError::WrongLength {
-            registry: registry.clone(),
-            what: digest.to_string(),
-            got: (size - expected).saturating_add(length),
-            expected: size,
-        }),
-        _ => Ok((response, skip)),
-    }
-}
-
-fn starts_at(response: &Response, from: u64) -> bool {
-    let range = response.headers().get(CONTENT_RANGE).and_then(|value| value.to_str().ok());
-    range.is_some_and(|range| range.starts_with(&format!("bytes {from}-")))
-}
-
 impl BlobBody for RegistryBody {
     async fn next(&mut self) -> Result<Option<Bytes>, SourceError> {
         Ok(self.advance().await?)
+    }
+
+    fn is_stitched(&self) -> bool {
+        self.stitched
     }
 }

@@ -1,188 +1,130 @@
-//! One repository of one registry as a source of manifests and blobs.
+//! One repository of a registry and its mirrors as a source of manifests and blobs.
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
-use bytes::Bytes;
-use reqwest::header::CONTENT_TYPE;
-use reqwest::{Response, StatusCode};
-use serde::Deserialize;
-
-use super::auth;
 use super::blob::RegistryBody;
+use super::endpoint::Endpoint;
 use super::error::RegistryError;
-use super::http::{Ask, Http, Peer};
+use super::http::{Http, Peer, Trust};
+use super::mirrors::Mirrors;
 use super::token::Tokens;
 use crate::digest::Digest;
-use crate::manifest::{ACCEPT, Descriptor};
+use crate::manifest::Descriptor;
 use crate::reference::RegistryRef;
-use crate::source::{BlobSource, RawDocument, SourceError};
+use crate::source::{BlobSource, RawDocument, SourceError, Start};
+
+/// What all registries of one store share.
+pub(crate) struct Registries {
+    pub(crate) http: Arc<Http>,
+    pub(crate) tokens: Arc<Tokens>,
+    pub(crate) trust: Trust,
+    pub(crate) mirrors: Mirrors,
+}
 
 /// A repository that images are pulled from. Cheap to clone.
 #[derive(Clone)]
 pub(crate) struct RegistrySource {
-    pub(super) http: Arc<Http>,
-    tokens: Arc<Tokens>,
-    pub(super) peer: Arc<Peer>,
-    reference: Arc<RegistryRef>,
+    /// Mirrors in their order, the registry itself at the end.
+    pub(super) endpoints: Arc<[Arc<Endpoint>]>,
+    digest: Option<Digest>,
+}
+
+impl Registries {
+    /// The source for one image. `tokens` are those of the pull, when it brings a login.
+    pub(crate) fn source(
+        &self,
+        reference: &RegistryRef,
+        tokens: Option<Arc<Tokens>>,
+    ) -> Result<RegistrySource, RegistryError> {
+        let tokens = tokens.unwrap_or_else(|| self.tokens.clone());
+        let endpoint = |reference: RegistryRef, peer: Peer, is_mirror| {
+            let (http, tokens, down) = (self.http.clone(), tokens.clone(), AtomicBool::new(false));
+            Arc::new(Endpoint { http, tokens, peer, reference, is_mirror, down })
+        };
+        let mut endpoints = Vec::new();
+        for mirror in self.mirrors.of(&reference.registry) {
+            let mut trust = self.trust.clone();
+            trust.insecure.extend(mirror.plain.then(|| mirror.host.clone()));
+            endpoints.push(endpoint(mirror.reference(reference), Peer::new(&mirror.host, &trust)?, true));
+        }
+        endpoints.push(endpoint(reference.clone(), Peer::new(&reference.registry, &self.trust)?, false));
+        Ok(RegistrySource { endpoints: endpoints.into(), digest: reference.digest.clone() })
+    }
 }
 
 impl RegistrySource {
-    pub(crate) fn new(
-        http: Arc<Http>,
-        tokens: Arc<Tokens>,
-        insecure: &[String],
-        reference: &RegistryRef,
-    ) -> Result<Self, RegistryError> {
-        let peer = Arc::new(Peer::new(&reference.registry, insecure)?);
-        Ok(Self { http, tokens, peer, reference: Arc::new(reference.clone()) })
+    /// The registry itself.
+    pub(super) fn own(&self) -> &Arc<Endpoint> {
+        self.endpoints.last().expect("the registry is always there")
     }
 
-    /// GET below `/v2/<repository>/`, with whatever authorization the registry asks for.
-    pub(super) async fn get(&self, path: &str, what: String, from: u64) -> Result<Response, RegistryError> {
-        let (reference, peer) = (&self.reference, &self.peer);
-        let path = format!("v2/{}/{path}", reference.repository);
-        let url = peer.base.join(&path);
-        let url =
-            url.map_err(|_| RegistryError::Url { registry: peer.registry.clone(), path: path.clone() })?;
-        let accept = path.contains("/manifests/").then_some(ACCEPT);
-        let authorization = self.tokens.known(reference).await;
-        let mut ask = Ask { url, what, accept, authorization, from };
-
-        let response = self.http.get(peer, &ask).await?;
-        if !self.asks_for_login(&response) {
-            return Ok(response);
-        }
-        let challenge = auth::challenge(response.headers());
-        let status = response.status().as_u16();
-        let unauthorized = |tried: Option<&str>| RegistryError::Unauthorized {
-            registry: peer.registry.clone(),
-            repository: reference.repository.clone(),
-            status,
-            hint: self.tokens.hint(reference, tried),
-        };
-        let challenge = challenge.ok_or_else(|| unauthorized(ask.authorization.as_deref()))?;
-        drop(response);
-        let refused = ask.authorization.take();
-        ask.authorization =
-            self.tokens.answer(&self.http, peer, reference, refused.as_deref(), &challenge).await?;
-        if ask.authorization.is_none() {
-            return Err(unauthorized(refused.as_deref()));
-        }
-        let response = self.http.get(peer, &ask).await?;
-        if self.asks_for_login(&response) {
-            Err(unauthorized(ask.authorization.as_deref()))
-        } else {
-            Ok(response)
-        }
-    }
-
-    /// A challenge counts only when it comes from the registry itself, not from where it redirects.
-    fn asks_for_login(&self, response: &Response) -> bool {
-        response.status() == StatusCode::UNAUTHORIZED && response.url().origin() == self.peer.base.origin()
-    }
-
-    async fn document(&self, target: &str, limit: u64) -> Result<RawDocument, RegistryError> {
-        let what = format!("the manifest of {}:{target}", self.reference.repository);
-        let response = self.get(&format!("manifests/{target}"), what.clone(), 0).await?;
-        if !response.status().is_success() {
-            return Err(self.refusal(response, what, Missing::Image(target)).await);
-        }
-        let header = |name: &str| {
-            response.headers().get(name).and_then(|value| value.to_str().ok()).map(str::to_owned)
-        };
-        let stated = header("docker-content-digest");
-        let content_type = header(CONTENT_TYPE.as_str());
-        let bytes = self.http.read(&self.peer, &what, response, limit).await?;
-        self.check_stated(stated, &bytes, what)?;
-        Ok(RawDocument { bytes, content_type })
-    }
-
-    fn check_stated(&self, stated: Option<String>, bytes: &Bytes, what: String) -> Result<(), RegistryError> {
-        let Some(stated) = stated else { return Ok(()) };
-        let digest = stated.parse::<Digest>();
-        if digest.as_ref().is_ok_and(|digest| digest.matches(bytes)) {
-            return Ok(());
-        }
-        let algorithm = digest.map_or(crate::digest::Algorithm::Sha256, |digest| digest.algorithm());
-        Err(RegistryError::WrongDigestHeader {
-            registry: self.peer.registry.clone(),
-            what,
-            stated: printable(&stated, 160),
-            actual: Digest::of(algorithm, bytes).to_string(),
-        })
-    }
-
-    /// Turns a status into what it means for the user.
-    pub(super) async fn refusal(
+    /// Asks the mirrors in their order and then the registry itself. What a mirror sends has to have the digest, when
+    /// one is known: a damaged mirror is no reason to fail.
+    async fn document(
         &self,
-        response: Response,
-        what: String,
-        missing: Missing<'_>,
-    ) -> RegistryError {
-        let (registry, repository) = (self.peer.registry.clone(), self.reference.repository.clone());
-        let status = response.status().as_u16();
-        match (status, missing) {
-            (404, Missing::Image(target)) => {
-                RegistryError::UnknownImage { registry, repository, target: target.into() }
-            }
-            (404, Missing::Blob(digest)) => {
-                RegistryError::MissingBlob { registry, repository, what: digest.to_string() }
-            }
-            (401 | 403, _) => {
-                let hint = self.tokens.hint(&self.reference, None);
-                RegistryError::Unauthorized { registry, repository, status, hint }
-            }
-            _ => {
-                let body = self.http.read(&self.peer, &what, response, 64 << 10).await.unwrap_or_default();
-                RegistryError::Status { registry, what, status, detail: complaint(&body) }
-            }
+        target: &str,
+        limit: u64,
+        digest: Option<&Digest>,
+    ) -> Result<RawDocument, RegistryError> {
+        let (own, mirrors) = (self.own(), &self.endpoints[..self.endpoints.len() - 1]);
+        let mut failed = Vec::new();
+        for mirror in mirrors.iter().filter(|mirror| mirror.is_up()) {
+            let error = match mirror.document(target, limit).await {
+                Ok(document) => match digest.filter(|digest| !digest.matches(&document.bytes)) {
+                    None => return Ok(document),
+                    Some(digest) => RegistryError::WrongDigestHeader {
+                        registry: mirror.peer.registry.clone(),
+                        what: format!("the manifest {target}"),
+                        stated: digest.to_string(),
+                        actual: Digest::of(digest.algorithm(), &document.bytes).to_string(),
+                    },
+                },
+                Err(error) => error,
+            };
+            mirror.note(&error);
+            failed.push(error.to_string());
         }
+        own.document(target, limit).await.map_err(|error| with_mirrors(own, &failed, error))
     }
 }
 
-/// What a 404 is about.
-pub(super) enum Missing<'a> {
-    Image(&'a str),
-    Blob(&'a Digest),
-}
-
-/// The registry's own words, from the specification's error document.
-fn complaint(body: &[u8]) -> String {
-    #[derive(Deserialize)]
-    struct Complaints {
-        errors: Vec<Complaint>,
+/// The registry's own error, and before it what its mirrors did.
+pub(super) fn with_mirrors(own: &Endpoint, failed: &[String], error: RegistryError) -> RegistryError {
+    if failed.is_empty() {
+        return error;
     }
-    #[derive(Deserialize)]
-    struct Complaint {
-        #[serde(default)]
-        code: String,
-        #[serde(default)]
-        message: String,
-    }
-    let first = serde_json::from_slice::<Complaints>(body).ok().and_then(|c| c.errors.into_iter().next());
-    first.map(|c| format!(": {} {}", printable(&c.code, 60), printable(&c.message, 200))).unwrap_or_default()
-}
-
-fn printable(text: &str, limit: usize) -> String {
-    text.chars().filter(|c| !c.is_control()).take(limit).collect()
+    let (registry, mirrors) = (own.peer.registry.clone(), failed.join("; "));
+    RegistryError::Mirrors { registry, mirrors, source: Box::new(error) }
 }
 
 impl BlobSource for RegistrySource {
     type Body = RegistryBody;
 
+    const RESUMES: bool = true;
+
     async fn top(&self) -> Result<RawDocument, SourceError> {
-        Ok(self.document(&self.reference.target(), self.http.limits.manifest_bytes).await?)
+        let own = self.own();
+        let limit = own.http.limits.manifest_bytes;
+        Ok(self.document(&own.reference.target(), limit, self.digest.as_ref()).await?)
     }
 
     async fn manifest(&self, of: &Descriptor) -> Result<RawDocument, SourceError> {
-        Ok(self.document(&of.digest.to_string(), of.size).await?)
+        Ok(self.document(&of.digest.to_string(), of.size, Some(&of.digest)).await?)
     }
 
-    async fn blob(&self, of: &Descriptor) -> Result<RegistryBody, SourceError> {
-        Ok(RegistryBody::open(self.clone(), of).await?)
+    async fn blob(&self, of: &Descriptor, start: Start) -> Result<RegistryBody, SourceError> {
+        Ok(RegistryBody::open(self.clone(), of, start).await?)
     }
 
     fn demanded(&self) -> Option<&Digest> {
-        self.reference.digest.as_ref()
+        self.digest.as_ref()
+    }
+
+    fn origin(&self) -> Option<Arc<Self>> {
+        (self.endpoints.len() > 1).then(|| {
+            let endpoints: Arc<[Arc<Endpoint>]> = Arc::new([self.own().clone()]);
+            Arc::new(Self { endpoints, digest: self.digest.clone() })
+        })
     }
 }

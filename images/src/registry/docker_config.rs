@@ -9,14 +9,17 @@ use base64::engine::general_purpose::STANDARD;
 use serde::Deserialize;
 
 use super::error::RegistryError;
-use crate::reference::DEFAULT_REGISTRY;
+use super::helper;
+use crate::reference::canonical_registry;
 
 /// Credentials per registry, from Docker's `config.json`.
 #[derive(Clone, Default)]
 pub struct DockerConfig {
-    auths: BTreeMap<String, Entry>,
+    auths: BTreeMap<String, Credential>,
+    /// `credHelpers`: programs for single registries.
     helpers: BTreeMap<String, String>,
-    has_store: bool,
+    /// `credsStore`: the program for all others.
+    store: Option<String>,
 }
 
 /// Why a Docker configuration could not be read.
@@ -47,30 +50,50 @@ pub enum DockerConfigError {
     },
 }
 
-#[derive(Clone)]
-enum Entry {
-    Basic(Login),
-    IdentityToken,
-    RegistryToken,
-}
-
-/// A user name and its password.
+/// What convinces a registry.
 #[derive(Clone, PartialEq, Eq)]
-pub(crate) struct Login {
-    user: String,
-    password: String,
+pub(super) enum Credential {
+    /// For the registry itself or its token service.
+    Login { user: String, password: String },
+    /// An OAuth2 refresh token, for the token service.
+    IdentityToken(String),
+    /// Given to the registry as it is.
+    RegistryToken(String),
 }
 
-impl Login {
-    /// The value of an `Authorization` header.
-    pub(super) fn basic(&self) -> String {
-        format!("Basic {}", STANDARD.encode(format!("{}:{}", self.user, self.password)))
+impl Credential {
+    pub(super) fn login(user: String, password: String) -> Self {
+        Self::Login { user, password }
+    }
+
+    pub(super) fn identity_token(token: String) -> Self {
+        Self::IdentityToken(token)
+    }
+
+    /// The value of an `Authorization` header, when one can be made without asking anybody.
+    pub(super) fn header(&self) -> Option<String> {
+        match self {
+            Self::Login { user, password } => {
+                Some(format!("Basic {}", STANDARD.encode(format!("{user}:{password}"))))
+            }
+            Self::RegistryToken(token) => Some(format!("Bearer {token}")),
+            Self::IdentityToken(_) => None,
+        }
+    }
+
+    /// For telling credentials apart, not for showing.
+    fn bytes(&self) -> String {
+        match self {
+            Self::Login { user, password } => format!("l\0{user}\0{password}"),
+            Self::IdentityToken(token) => format!("i\0{token}"),
+            Self::RegistryToken(token) => format!("r\0{token}"),
+        }
     }
 }
 
-impl fmt::Debug for Login {
+impl fmt::Debug for Credential {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Login({:?}, …)", self.user)
+        f.write_str("Credential(…)")
     }
 }
 
@@ -112,8 +135,9 @@ impl DockerConfig {
                 auths.insert(host_of(&key), entry);
             }
         }
-        let helpers = file.cred_helpers.into_iter().map(|(key, helper)| (host_of(&key), helper)).collect();
-        Ok(Self { auths, helpers, has_store: file.creds_store.is_some_and(|s| !s.is_empty()) })
+        let helpers = file.cred_helpers.into_iter().filter(|(_, helper)| !helper.is_empty());
+        let helpers = helpers.map(|(key, helper)| (host_of(&key), helper)).collect();
+        Ok(Self { auths, helpers, store: file.creds_store.filter(|store| !store.is_empty()) })
     }
 
     /// Reads a `config.json`.
@@ -123,30 +147,48 @@ impl DockerConfig {
         Self::parse(&text)
     }
 
-    /// The login for `registry` (host with optional port), if there is one that we can use.
-    pub(crate) fn login(&self, registry: &str) -> Result<Option<&Login>, RegistryError> {
-        let refuse = |what, remedy| RegistryError::Credentials { registry: registry.into(), what, remedy };
-        match self.auths.get(registry) {
-            Some(Entry::Basic(login)) => Ok(Some(login)),
-            Some(Entry::IdentityToken) => {
-                Err(refuse("an identity token", "store user and password (or an access token) in \"auth\""))
+    /// Only what is written in it: a configuration that a task brings must not start programs on this host.
+    pub(crate) fn without_helpers(mut self) -> Self {
+        (self.helpers, self.store) = (BTreeMap::new(), None);
+        self
+    }
+
+    /// The credential that is written in the configuration for `registry` (host with optional port).
+    pub(super) fn written(&self, registry: &str) -> Option<&Credential> {
+        self.auths.get(registry)
+    }
+
+    /// The credential for `registry`, from its helper or else as it is written. Docker: a registry's own helper counts
+    /// more than the store for all.
+    pub(super) async fn credential(&self, registry: &str) -> Result<Option<Credential>, RegistryError> {
+        let program = self.helpers.get(registry).or(self.store.as_ref());
+        let written = self.written(registry);
+        let Some(program) = program else { return Ok(written.cloned()) };
+        match helper::ask(program, registry).await {
+            Ok(Some(credential)) => Ok(Some(credential)),
+            Ok(None) => Ok(written.cloned()),
+            // What is written still serves when the store for all is broken.
+            Err(error) if written.is_some() && !self.helpers.contains_key(registry) => {
+                tracing::warn!(%error, "using the login in \"auths\" instead");
+                Ok(written.cloned())
             }
-            Some(Entry::RegistryToken) => {
-                Err(refuse("a registry token", "store user and password (or an access token) in \"auth\""))
-            }
-            None if self.helpers.contains_key(registry) => {
-                Err(refuse("a credential helper", "store the login itself in \"auths\""))
-            }
-            None => Ok(None),
+            Err(error) => Err(error),
         }
+    }
+
+    /// Everything that is written in it, for telling two configurations apart. It holds the secrets themselves.
+    pub(crate) fn identity(&self) -> Vec<u8> {
+        let lines = self.auths.iter().map(|(host, credential)| format!("{host}\0{}\0\0", credential.bytes()));
+        lines.collect::<String>().into_bytes()
     }
 
     /// What to tell a user whose anonymous pull was refused.
     pub(super) fn hint(&self, registry: &str) -> String {
-        if self.has_store {
+        if let Some(program) = self.helpers.get(registry).or(self.store.as_ref()) {
             return format!(
-                "the Docker configuration keeps its logins in a credential store, which is not supported; \
-                 add {registry} with its login to \"auths\""
+                "docker-credential-{} knows no login for {registry}, nor has the Docker configuration one in \
+                 \"auths\"; or the image does not exist",
+                program.escape_default()
             );
         }
         format!(
@@ -156,35 +198,31 @@ impl DockerConfig {
 }
 
 impl AuthEntry {
-    fn read(self, key: &str) -> Result<Option<Entry>, DockerConfigError> {
+    fn read(self, key: &str) -> Result<Option<Credential>, DockerConfigError> {
         if !self.identitytoken.is_empty() {
-            return Ok(Some(Entry::IdentityToken));
+            return Ok(Some(Credential::IdentityToken(self.identitytoken)));
         }
         if !self.registrytoken.is_empty() {
-            return Ok(Some(Entry::RegistryToken));
+            return Ok(Some(Credential::RegistryToken(self.registrytoken)));
         }
         if !self.auth.is_empty() {
             let refuse = || DockerConfigError::Auth { registry: key.into() };
             let raw = STANDARD.decode(self.auth.trim()).map_err(|_| refuse())?;
             let text = String::from_utf8(raw).map_err(|_| refuse())?;
             let (user, password) = text.trim_end_matches('\0').split_once(':').ok_or_else(refuse)?;
-            return Ok(Some(Entry::Basic(Login { user: user.into(), password: password.into() })));
+            return Ok(Some(Credential::login(user.into(), password.into())));
         }
         if self.username.is_empty() {
             return Ok(None);
         }
-        Ok(Some(Entry::Basic(Login { user: self.username, password: self.password })))
+        Ok(Some(Credential::login(self.username, self.password)))
     }
 }
 
 /// Keys are hosts, or URLs such as Docker Hub's `https://index.docker.io/v1/`.
 fn host_of(key: &str) -> String {
     let rest = key.split_once("://").map_or(key, |(_, rest)| rest);
-    let host = rest.split('/').next().unwrap_or_default().to_ascii_lowercase();
-    match host.as_str() {
-        "docker.io" | "index.docker.io" => DEFAULT_REGISTRY.to_owned(),
-        _ => host,
-    }
+    canonical_registry(rest.split('/').next().unwrap_or_default())
 }
 
 #[cfg(test)]
@@ -198,13 +236,14 @@ mod tests {
             "token.example":{"auth":"dTpw","identitytoken":"x"}},
             "credHelpers":{"ecr.example":"ecr-login"},"HttpHeaders":{}}"#;
         let config = DockerConfig::parse(text).unwrap();
-        let basic = |host: &str| config.login(host).unwrap().map(Login::basic);
-        assert_eq!(basic("registry-1.docker.io").as_deref(), Some("Basic dTpwOnE="));
-        assert_eq!(basic("h.example:5000").as_deref(), Some("Basic YTpi"));
-        assert_eq!(basic("h.example"), None);
-        assert_eq!(basic("none.example"), None);
-        assert!(config.login("token.example").unwrap_err().to_string().contains("identity token"));
-        assert!(config.login("ecr.example").unwrap_err().to_string().contains("credential helper"));
+        let header = |host: &str| config.written(host).and_then(Credential::header);
+        assert_eq!(header("registry-1.docker.io").as_deref(), Some("Basic dTpwOnE="));
+        assert_eq!(header("h.example:5000").as_deref(), Some("Basic YTpi"));
+        assert_eq!(config.written("h.example"), None);
+        assert_eq!(config.written("none.example"), None);
+        assert_eq!(config.written("token.example"), Some(&Credential::IdentityToken("x".into())));
+        assert_eq!(config.helpers["ecr.example"], "ecr-login");
+        assert!(config.clone().without_helpers().helpers.is_empty());
         assert!(!format!("{config:?}").contains("dTpwOnE"), "secrets show in Debug");
     }
 

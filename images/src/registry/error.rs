@@ -150,15 +150,26 @@ pub enum RegistryError {
         /// What it did.
         why: String,
     },
-    /// The Docker configuration holds something for this registry that we can't use.
-    #[error("the Docker configuration has {what} for registry {registry}, which is not supported; {remedy}")]
-    Credentials {
+    /// A credential helper of the Docker configuration.
+    #[error("the credential helper {program} gives no login for registry {registry}: {why}")]
+    Helper {
         /// Host and port.
         registry: String,
-        /// What it has.
-        what: &'static str,
-        /// What to write instead.
-        remedy: &'static str,
+        /// Name of the program.
+        program: String,
+        /// What it did; nothing of what it said.
+        why: String,
+    },
+    /// Neither the mirrors nor the registry.
+    #[error("no mirror of registry {registry} could help ({mirrors}), so it was asked itself")]
+    Mirrors {
+        /// Host and port of the registry.
+        registry: String,
+        /// Each mirror with what it did.
+        mirrors: String,
+        /// What the registry itself did.
+        #[source]
+        source: Box<RegistryError>,
     },
     /// No HTTP client could be made.
     #[error("cannot set up HTTP for registry {registry}")]
@@ -177,4 +188,15 @@ pub enum RegistryError {
         /// Path and query.
         path: String,
     },
+}
+
+impl RegistryError {
+    /// Whether the network or the server failed, rather than what was asked of it.
+    pub(super) fn is_transport(&self) -> bool {
+        match self {
+            Self::Unreachable { .. } | Self::Stalled { .. } | Self::Broken { .. } => true,
+            Self::Status { status, .. } => *status >= 500,
+            _ => false,
+        }
+    }
 }

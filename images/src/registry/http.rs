@@ -4,15 +4,25 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use bytes::Bytes;
-use reqwest::header::{ACCEPT, AUTHORIZATION, LOCATION, RANGE, RETRY_AFTER};
+use reqwest::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, LOCATION, RANGE, RETRY_AFTER};
 use reqwest::{Client, Response, StatusCode, Url, redirect};
 
+use super::backoff::Backoff;
 use super::error::RegistryError;
 use super::guard::{self, GuardedResolver};
 use crate::limits::Limits;
+use crate::source::Waiting;
 
 const REDIRECTS: usize = 5;
-const LONGEST_PAUSE: Duration = Duration::from_secs(10);
+
+/// What the operator says about registries.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Trust {
+    /// Spoken to without TLS.
+    pub(crate) insecure: Vec<String>,
+    /// Registries and the hosts of their token services.
+    pub(crate) token_services: Vec<(String, String)>,
+}
 
 /// A registry as an HTTP server.
 #[derive(Debug, Clone)]
@@ -22,14 +32,17 @@ pub(crate) struct Peer {
     pub(super) base: Url,
     /// Spoken to without TLS: it is on the loopback or the operator listed it.
     pub(super) plain: bool,
+    /// Hosts that may be given its login, besides its own.
+    pub(super) token_services: Vec<String>,
     loopback: bool,
 }
 
 impl Peer {
-    pub(crate) fn new(registry: &str, insecure: &[String]) -> Result<Self, RegistryError> {
+    pub(crate) fn new(registry: &str, trust: &Trust) -> Result<Self, RegistryError> {
         let refuse = || RegistryError::Url { registry: registry.into(), path: "/v2/".into() };
         let listed = |host: &str| {
-            insecure
+            trust
+                .insecure
                 .iter()
                 .any(|entry| entry.eq_ignore_ascii_case(registry) || entry.eq_ignore_ascii_case(host))
         };
@@ -39,12 +52,14 @@ impl Peer {
         let loopback = guard::is_loopback_host(host);
         let plain = loopback || listed(host);
         let base = if plain { with("http")? } else { base };
-        Ok(Self { registry: registry.to_owned(), base, plain, loopback })
+        let own = trust.token_services.iter().filter(|(of, _)| of.eq_ignore_ascii_case(registry));
+        let token_services = own.map(|(_, host)| host.to_ascii_lowercase()).collect();
+        Ok(Self { registry: registry.to_owned(), base, plain, token_services, loopback })
     }
 }
 
-/// One GET.
-#[derive(Debug, Clone)]
+/// One GET, or a POST when it has a form.
+#[derive(Clone)]
 pub(super) struct Ask {
     pub(super) url: Url,
     /// For messages: `the manifest of a/b:latest`.
@@ -53,6 +68,12 @@ pub(super) struct Ask {
     pub(super) authorization: Option<String>,
     /// First byte wanted.
     pub(super) from: u64,
+    /// An urlencoded form to send.
+    pub(super) form: Option<String>,
+    /// How often it may be tried again.
+    pub(super) tries: u32,
+    /// Hears of pauses.
+    pub(super) waiting: Waiting,
 }
 
 /// HTTP clients for all registries of one store.
@@ -71,23 +92,20 @@ impl Http {
         Self { limits, local: OnceLock::new(), home: OnceLock::new(), away: OnceLock::new() }
     }
 
-    /// Sends the request until it is answered with something else than "later", or retries are used up.
+    /// Sends the request until it is answered with something else than "later", or tries are used up.
     pub(super) async fn get(&self, peer: &Peer, ask: &Ask) -> Result<Response, RegistryError> {
-        let mut pause = self.limits.first_pause;
-        let mut left = self.limits.retries;
+        let mut backoff = Backoff::new(&self.limits).at_most(ask.tries);
         loop {
             let outcome = self.follow(peer, ask).await;
-            let wait = match &outcome {
-                Ok(response) if is_temporary(response.status()) => retry_after(response).unwrap_or(pause),
-                Err(RegistryError::Unreachable { source, .. }) if !source.is_builder() => pause,
+            let asked_for = match &outcome {
+                Ok(response) if is_temporary(response.status()) => retry_after(response),
+                Err(RegistryError::Unreachable { source, .. }) if !source.is_builder() => None,
                 _ => return outcome,
             };
-            if left == 0 || wait > LONGEST_PAUSE {
-                return outcome;
-            }
-            tracing::debug!(registry = %peer.registry, what = %ask.what, ?wait, "asking again");
-            tokio::time::sleep(wait).await;
-            (left, pause) = (left - 1, pause * 2);
+            let Some(pause) = backoff.pause(asked_for) else { return outcome };
+            tracing::debug!(registry = %peer.registry, what = %ask.what, ?pause, "asking again");
+            (ask.waiting)(pause);
+            tokio::time::sleep(pause).await;
         }
     }
 
@@ -96,7 +114,14 @@ impl Http {
         let mut url = ask.url.clone();
         for _ in 0..=REDIRECTS {
             check_address(peer, &url)?;
-            let mut request = self.client(peer, &url)?.get(url.clone());
+            let client = self.client(peer, &url)?;
+            let mut request = match &ask.form {
+                Some(form) => {
+                    let form = client.post(url.clone()).body(form.clone());
+                    form.header(CONTENT_TYPE, "application/x-www-form-urlencoded")
+                }
+                None => client.get(url.clone()),
+            };
             if let Some(accept) = ask.accept {
                 request = request.header(ACCEPT, accept);
             }
@@ -110,6 +135,9 @@ impl Http {
             }
             let response = self.send(peer, ask, request).await?;
             match next_hop(peer, &url, &response)? {
+                Some(next) if ask.form.is_some() => {
+                    return Err(refused(peer, &next, "what is sent to a token service is sent nowhere else"));
+                }
                 Some(next) => url = next,
                 None => return Ok(response),
             }
@@ -247,12 +275,15 @@ pub(super) fn refused(peer: &Peer, url: &Url, why: &'static str) -> RegistryErro
     RegistryError::Refused { registry: peer.registry.clone(), to, why }
 }
 
+/// 501 and 505 are the same tomorrow.
 fn is_temporary(status: StatusCode) -> bool {
-    matches!(status.as_u16(), 408 | 429 | 500 | 502 | 503 | 504)
+    let code = status.as_u16();
+    matches!(code, 408 | 429) || (code >= 500 && !matches!(code, 501 | 505))
 }
 
-fn retry_after(response: &Response) -> Option<Duration> {
-    let seconds = response.headers().get(RETRY_AFTER)?.to_str().ok()?.parse().ok()?;
+/// The date form is not read: our own pause is as good then.
+pub(super) fn retry_after(response: &Response) -> Option<Duration> {
+    let seconds = response.headers().get(RETRY_AFTER)?.to_str().ok()?.trim().parse().ok()?;
     Some(Duration::from_secs(seconds))
 }
 
@@ -262,7 +293,8 @@ mod tests {
 
     #[test]
     fn plain_http_is_for_the_loopback_and_the_listed() {
-        let listed = ["r.example:5000".to_owned(), "lan.example".to_owned()];
+        let insecure = vec!["r.example:5000".to_owned(), "lan.example".to_owned()];
+        let listed = Trust { insecure, ..Trust::default() };
         let scheme = |registry: &str| Peer::new(registry, &listed).unwrap().base.scheme().to_owned();
         assert_eq!(scheme("127.0.0.1:5000"), "http");
         assert_eq!(scheme("[::1]:5000"), "http");
@@ -275,7 +307,9 @@ mod tests {
 
     #[test]
     fn addresses_are_checked_before_connecting() {
-        let (own, plain) = (Peer::new("r.example", &[]).unwrap(), Peer::new("127.0.0.1:5000", &[]).unwrap());
+        let none = Trust::default();
+        let (own, plain) =
+            (Peer::new("r.example", &none).unwrap(), Peer::new("127.0.0.1:5000", &none).unwrap());
         let check = |peer: &Peer, url: &str| check_address(peer, &Url::parse(url).unwrap());
         assert!(check(&own, "https://cdn.example/x").is_ok());
         assert!(check(&plain, "http://127.0.0.1:6000/x").is_ok());

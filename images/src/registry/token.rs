@@ -1,19 +1,23 @@
 //! Tokens and logins: fetched once per repository, kept until they expire.
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use reqwest::Url;
 use serde::Deserialize;
 
 use super::auth::{self, Challenge};
-use super::docker_config::DockerConfig;
+use super::docker_config::{Credential, DockerConfig};
 use super::error::RegistryError;
 use super::http::{Ask, Http, Peer, refused};
 use crate::reference::RegistryRef;
+use crate::source::Start;
 
 /// The specification's default when a token service names no lifetime.
 const DEFAULT_LIFETIME: u64 = 60;
+const DAY: u64 = 86_400;
 const ANSWER_LIMIT: u64 = 1 << 20;
 const TOKEN_LIMIT: usize = 64 << 10;
 const SLOTS: usize = 1000;
@@ -25,12 +29,21 @@ struct Held {
     until: Instant,
 }
 
+impl Held {
+    fn a_day(header: String) -> Self {
+        Self { header, until: Instant::now() + Duration::from_secs(DAY) }
+    }
+}
+
 type Slot = Arc<tokio::sync::Mutex<Option<Held>>>;
 
-/// Authorizations by registry and repository, shared by all pulls of one store.
+/// Authorizations by registry and repository, shared by all pulls with the same logins.
 #[derive(Default)]
 pub(crate) struct Tokens {
+    /// Logins that one pull brings; they win over the operator's.
+    secret: Option<DockerConfig>,
     docker_config: Option<DockerConfig>,
+    secret_used: AtomicBool,
     slots: Mutex<HashMap<(String, String), Slot>>,
 }
 
@@ -46,7 +59,18 @@ struct Answer {
 
 impl Tokens {
     pub(crate) fn new(docker_config: Option<DockerConfig>) -> Self {
-        Self { docker_config, slots: Mutex::default() }
+        Self { docker_config, ..Self::default() }
+    }
+
+    /// The same logins and those of `secret`; nothing of what is known so far is shared.
+    pub(crate) fn with_secret(&self, secret: DockerConfig) -> Self {
+        let (secret, docker_config) = (Some(secret.without_helpers()), self.docker_config.clone());
+        Self { secret, docker_config, ..Self::default() }
+    }
+
+    /// Whether a login that the pull brought was given to a registry that asked for one.
+    pub(crate) fn is_secret_used(&self) -> bool {
+        self.secret_used.load(Ordering::Relaxed)
     }
 
     fn slot(&self, of: &RegistryRef) -> Slot {
@@ -55,6 +79,17 @@ impl Tokens {
             slots.retain(|_, slot| Arc::strong_count(slot) > 1);
         }
         slots.entry((of.registry.clone(), of.repository.clone())).or_default().clone()
+    }
+
+    async fn credential(&self, registry: &str) -> Result<Option<Credential>, RegistryError> {
+        if let Some(own) = self.secret.as_ref().and_then(|secret| secret.written(registry)) {
+            self.secret_used.store(true, Ordering::Relaxed);
+            return Ok(Some(own.clone()));
+        }
+        match &self.docker_config {
+            Some(config) => config.credential(registry).await,
+            None => Ok(None),
+        }
     }
 
     /// The header to try first: none until the registry has asked for one.
@@ -80,17 +115,13 @@ impl Tokens {
         {
             return Ok(Some(other.header.clone()));
         }
-        let login = match &self.docker_config {
-            Some(config) => config.login(&of.registry)?,
-            None => None,
-        };
-        let fresh = match challenge {
-            Challenge::Basic => {
-                login.map(|l| Held { header: l.basic(), until: Instant::now() + Duration::from_secs(86_400) })
-            }
-            Challenge::Bearer { realm, service } => {
-                let basic = login.map(super::docker_config::Login::basic);
-                Some(fetch(http, peer, of, realm, service.as_deref(), basic).await?)
+        let credential = self.credential(&of.registry).await?;
+        let fresh = match (challenge, credential) {
+            (_, Some(token @ Credential::RegistryToken(_))) => token.header().map(Held::a_day),
+            (Challenge::Basic, credential) => credential.and_then(|c| c.header()).map(Held::a_day),
+            (Challenge::Bearer { realm, service }, credential) => {
+                let service = Service { peer, of, realm, service: service.as_deref() };
+                Some(service.token(http, credential).await?)
             }
         };
         // A login that was refused already will be refused again.
@@ -100,65 +131,107 @@ impl Tokens {
 
     /// What a user whose access was refused may do.
     pub(super) fn hint(&self, of: &RegistryRef, tried: Option<&str>) -> String {
-        match (&self.docker_config, tried) {
-            (_, Some(header)) if header.starts_with("Basic ") => {
-                format!(
-                    "the login for {} in the Docker configuration is wrong or lacks the right to pull",
-                    of.registry
-                )
+        let registry = &of.registry;
+        let wrong =
+            |whose: &str| format!("the login for {registry} in {whose} is wrong or lacks the right to pull");
+        let found =
+            [&self.secret, &self.docker_config].into_iter().flatten().find_map(|c| c.written(registry));
+        if matches!(found, Some(Credential::IdentityToken(_))) {
+            return format!(
+                "the identity token for {registry} is not accepted, or it asks for user and password instead; \
+                 store these (or an access token) in \"auth\""
+            );
+        }
+        let written = |config: &Option<DockerConfig>| {
+            config.as_ref().is_some_and(|config| config.written(registry).is_some())
+        };
+        if written(&self.secret) {
+            return wrong("the secret of this pull");
+        }
+        if written(&self.docker_config) || tried.is_some_and(|header| header.starts_with("Basic ")) {
+            return wrong("the Docker configuration");
+        }
+        self.docker_config.as_ref().unwrap_or(&DockerConfig::default()).hint(registry)
+    }
+}
+
+/// Where a registry sends us for tokens.
+struct Service<'a> {
+    peer: &'a Peer,
+    of: &'a RegistryRef,
+    realm: &'a str,
+    service: Option<&'a str>,
+}
+
+impl Service<'_> {
+    /// Always asks for the right to pull this one repository, whatever scope the registry suggests.
+    async fn token(&self, http: &Http, credential: Option<Credential>) -> Result<Held, RegistryError> {
+        let with_login = credential.is_some();
+        let ask = self.ask(http, credential)?;
+        let bad = |why: String| RegistryError::Token {
+            registry: self.peer.registry.clone(),
+            realm: ask.url.host_str().unwrap_or_default().to_owned(),
+            why,
+        };
+        let response = http.get(self.peer, &ask).await?;
+        let status = response.status();
+        if !status.is_success() {
+            let who = if with_login { "with the login it was given" } else { "without a login" };
+            return Err(bad(format!("it answers {} {who}", status.as_u16())));
+        }
+        let bytes = http.read(self.peer, &ask.what, response, ANSWER_LIMIT).await?;
+        let answer: Answer =
+            serde_json::from_slice(&bytes).map_err(|_| bad("its answer is not JSON".into()))?;
+        let token = if answer.token.is_empty() { answer.access_token } else { answer.token };
+        if token.is_empty() || token.len() > TOKEN_LIMIT || !token.bytes().all(|b| b.is_ascii_graphic()) {
+            return Err(bad("its answer has no usable \"token\"".into()));
+        }
+        let seconds = answer.expires_in.unwrap_or(DEFAULT_LIFETIME).clamp(DEFAULT_LIFETIME, DAY);
+        // A tenth less, so that a token does not run out on the way.
+        let until = Instant::now() + Duration::from_secs(seconds - seconds / 10);
+        Ok(Held { header: format!("Bearer {token}"), until })
+    }
+
+    /// A GET with the login, or for an identity token a POST in the manner of OAuth2.
+    fn ask(&self, http: &Http, credential: Option<Credential>) -> Result<Ask, RegistryError> {
+        let mut url = auth::check_realm(self.peer, self.realm).map_err(|why| self.refused(why))?;
+        let scope = format!("repository:{}:pull", self.of.repository);
+        let service = self.service.map(|service| ("service", service));
+        let pairs = service.into_iter().chain([("scope", scope.as_str())]);
+        let (mut form, mut authorization) = (None, None);
+        match &credential {
+            Some(Credential::IdentityToken(token)) => {
+                let own = [
+                    ("grant_type", "refresh_token"),
+                    ("client_id", "tepui"),
+                    ("refresh_token", token.as_str()),
+                ];
+                form = Some(urlencoded(pairs.chain(own)));
             }
-            (Some(config), _) if matches!(config.login(&of.registry), Ok(Some(_))) => {
-                format!(
-                    "the login for {} in the Docker configuration is wrong or lacks the right to pull",
-                    of.registry
-                )
+            other => {
+                url.query_pairs_mut().extend_pairs(pairs);
+                authorization = other.as_ref().and_then(Credential::header);
             }
-            (Some(config), _) => config.hint(&of.registry),
-            (None, _) => DockerConfig::default().hint(&of.registry),
+        }
+        let what = format!("a token for {}", self.of.repository);
+        let (tries, waiting) = (http.limits.retries, Start::quietly().waiting);
+        Ok(Ask { url, what, accept: None, authorization, from: 0, form, tries, waiting })
+    }
+
+    fn refused(&self, why: &'static str) -> RegistryError {
+        match Url::parse(self.realm) {
+            Ok(url) => refused(self.peer, &url, why),
+            Err(_) => {
+                let (registry, to) = (self.peer.registry.clone(), "a token service".into());
+                RegistryError::Refused { registry, to, why }
+            }
         }
     }
 }
 
-/// Always asks for the right to pull this one repository, whatever scope the registry suggests.
-async fn fetch(
-    http: &Http,
-    peer: &Peer,
-    of: &RegistryRef,
-    realm: &str,
-    service: Option<&str>,
-    basic: Option<String>,
-) -> Result<Held, RegistryError> {
-    let mut url = auth::check_realm(peer, realm).map_err(|why| match reqwest::Url::parse(realm) {
-        Ok(url) => refused(peer, &url, why),
-        Err(_) => {
-            RegistryError::Refused { registry: peer.registry.clone(), to: "a token service".into(), why }
-        }
-    })?;
-    if let Some(service) = service {
-        url.query_pairs_mut().append_pair("service", service);
-    }
-    url.query_pairs_mut().append_pair("scope", &format!("repository:{}:pull", of.repository));
-    let host = url.host_str().unwrap_or_default().to_owned();
-    let bad =
-        |why: String| RegistryError::Token { registry: peer.registry.clone(), realm: host.clone(), why };
-
-    let with_login = basic.is_some();
-    let what = format!("a token for {}", of.repository);
-    let ask = Ask { url, what: what.clone(), accept: None, authorization: basic, from: 0 };
-    let response = http.get(peer, &ask).await?;
-    let status = response.status();
-    if !status.is_success() {
-        let who = if with_login { "with the login of the Docker configuration" } else { "without a login" };
-        return Err(bad(format!("it answers {} {who}", status.as_u16())));
-    }
-    let bytes = http.read(peer, &what, response, ANSWER_LIMIT).await?;
-    let answer: Answer = serde_json::from_slice(&bytes).map_err(|_| bad("its answer is not JSON".into()))?;
-    let token = if answer.token.is_empty() { answer.access_token } else { answer.token };
-    if token.is_empty() || token.len() > TOKEN_LIMIT || !token.bytes().all(|b| b.is_ascii_graphic()) {
-        return Err(bad("its answer has no usable \"token\"".into()));
-    }
-    let seconds = answer.expires_in.unwrap_or(DEFAULT_LIFETIME).clamp(DEFAULT_LIFETIME, 86_400);
-    // A tenth less, so that a token does not run out on the way.
-    let until = Instant::now() + Duration::from_secs(seconds - seconds / 10);
-    Ok(Held { header: format!("Bearer {token}"), until })
+/// Pairs as a form has them; the query of a URL is written by the same rules.
+fn urlencoded<'a>(pairs: impl Iterator<Item = (&'a str, &'a str)>) -> String {
+    let mut url = Url::parse("http://form/").expect("a URL");
+    url.query_pairs_mut().extend_pairs(pairs);
+    url.query().unwrap_or_default().to_owned()
 }

@@ -1,5 +1,5 @@
 //! Layers copied into one plain directory, whiteouts applied: for file systems that overlayfs can't write to, and for
-//! images with more layers than one mount can name.
+//! images with more layers than one overlay can have.
 
 use std::collections::BTreeMap;
 use std::fs::File;

@@ -34,10 +34,10 @@ impl Root {
         make_dir(path)?;
         let path = fs::canonicalize(path).map_err(|e| StoreError::io("open", path, e))?;
         let root = Self { path };
-        for name in ["staging", "layers", "manifests", "configs", "names", "snapshots", "l"] {
+        for name in ["staging", "layers", "manifests", "configs", "partial", "names", "snapshots", "l"] {
             make_dir(&root.path.join(name))?;
         }
-        for (kind, algorithm) in ["layers", "manifests", "configs"]
+        for (kind, algorithm) in ["layers", "manifests", "configs", "partial"]
             .into_iter()
             .flat_map(|kind| [(kind, Algorithm::Sha256), (kind, Algorithm::Sha512)])
         {
@@ -54,7 +54,7 @@ impl Root {
         self.path.join(name)
     }
 
-    /// `kind` is `layers`, `manifests` or `configs`.
+    /// `kind` is `layers`, `manifests`, `configs` or `partial`.
     pub(super) fn by_digest(&self, kind: &str, digest: &Digest) -> PathBuf {
         self.path.join(kind).join(digest.algorithm().as_str()).join(digest.hex())
     }

@@ -7,7 +7,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use super::Inner;
 use super::error::StoreError;
 use super::layers::LayerLease;
-use super::names::Pointer;
+use super::names::{Grant, Pointer};
 use crate::digest::Digest;
 use crate::manifest::{ConfigFile, Document, ImageConfig};
 use crate::reference::ImageName;
@@ -51,6 +51,10 @@ pub struct ImageSummary {
     pub size: u64,
     /// When the name was last looked up at its source.
     pub pulled_at: SystemTime,
+    /// When it was last pulled or asked for.
+    pub used_at: SystemTime,
+    /// Whether pruning leaves it alone.
+    pub pinned: bool,
 }
 
 /// What a removal freed.
@@ -66,14 +70,16 @@ pub struct Removed {
 
 /// A manifest and a configuration that were read and agree.
 pub(super) struct Parts {
-    config: ImageConfig,
+    pub(super) config: ImageConfig,
     pub(super) layers: Vec<Layer>,
 }
 
 impl Inner {
-    /// The image if every part of it is in the store.
-    pub(crate) fn load(&self, name: &ImageName) -> Result<Option<Image>, StoreError> {
-        let Some(pointer) = self.pointer(name)? else { return Ok(None) };
+    /// The image if every part of it is in the store, and a pull with these logins may have it.
+    pub(crate) fn load(&self, name: &ImageName, grant: Option<&Grant>) -> Result<Option<Image>, StoreError> {
+        let Some(pointer) = self.pointer(name)?.filter(|pointer| pointer.is_open_to(grant)) else {
+            return Ok(None);
+        };
         let Some(parts) = self.parts(&pointer)? else { return Ok(None) };
         let mut leases = Vec::new();
         for layer in &parts.layers {
@@ -84,7 +90,9 @@ impl Inner {
         }
         if pointer.name != name.to_string() {
             let _locked = self.root.lock()?;
-            self.point(&Pointer { name: name.to_string(), ..pointer.clone() })?;
+            self.point(&Pointer { name: name.to_string(), pinned: false, ..pointer.clone() })?;
+        } else {
+            self.touch(&pointer.name);
         }
         Ok(Some(Image {
             name: name.clone(),
@@ -96,11 +104,19 @@ impl Inner {
     }
 
     /// Records a verified image whose layers are leased already.
-    pub(crate) fn keep(&self, pointer: &Pointer, manifest: &[u8], config: &[u8]) -> Result<(), StoreError> {
+    pub(crate) fn keep(
+        &self,
+        mut pointer: Pointer,
+        grant: Option<Grant>,
+        manifest: &[u8],
+        config: &[u8],
+    ) -> Result<(), StoreError> {
         let _locked = self.root.lock()?;
+        let path = self.root.by_name("names", pointer.name.as_bytes());
+        pointer.inherit(super::files::read_record(&path)?, grant);
         self.keep_document("manifests", &pointer.manifest, manifest)?;
         self.keep_document("configs", &pointer.config, config)?;
-        self.point(pointer)?;
+        self.point(&pointer)?;
         self.settle_later();
         Ok(())
     }
@@ -130,11 +146,14 @@ impl Inner {
         let mut found = Vec::new();
         for pointer in self.pointers()? {
             let Some(parts) = self.parts(&pointer)? else { continue };
+            let used_at = self.used_at(&pointer);
             found.push(ImageSummary {
                 manifest_digest: pointer.manifest,
                 layers: parts.layers.len(),
                 size: parts.layers.iter().map(|layer| layer.size).sum(),
                 pulled_at: UNIX_EPOCH + Duration::from_secs(pointer.pulled_at),
+                used_at: UNIX_EPOCH + Duration::from_secs(used_at),
+                pinned: pointer.pinned,
                 name: pointer.name,
             });
         }

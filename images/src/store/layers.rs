@@ -15,6 +15,9 @@ use super::staging::StagedLayer;
 use crate::digest::Digest;
 use crate::unpack::Unpacked;
 
+/// The file beside a layer's `fs` that says what is in it.
+pub(super) const SEAL: &str = "seal";
+
 /// What `layer.json` says.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct LayerRecord {
@@ -106,6 +109,12 @@ impl Inner {
         }
     }
 
+    /// Seals layers and brings them to the disk now.
+    pub(super) fn settle(&self) -> Result<(), StoreError> {
+        let _turn = self.settling.lock().unwrap_or_else(PoisonError::into_inner);
+        settle(&self.root)
+    }
+
     /// Brings layers to the disk without anybody waiting for it. A process that ends before is no harm: the next one
     /// to open the store goes on, and until then only a power failure would cost the layers.
     pub(crate) fn settle_later(&self) {
@@ -144,7 +153,7 @@ fn take(root: &Root, diff_id: &Digest) -> Result<Option<LayerLease>, StoreError>
 }
 
 /// Whether the path still leads to the opened directory.
-fn is_same(open: &File, path: &Path) -> bool {
+pub(super) fn is_same(open: &File, path: &Path) -> bool {
     use std::os::unix::fs::MetadataExt as _;
     match (open.metadata(), fs::symlink_metadata(path)) {
         (Ok(a), Ok(b)) => (a.dev(), a.ino()) == (b.dev(), b.ino()),
@@ -182,11 +191,16 @@ pub(super) fn discard_unsettled(root: &Root) -> Result<(), StoreError> {
     Ok(())
 }
 
+/// Seals layers and brings them to the disk.
 fn settle(root: &Root) -> Result<(), StoreError> {
     let dirs = root.digests("layers")?.into_iter().map(|diff_id| root.by_digest("layers", &diff_id));
-    let open: Vec<PathBuf> = dirs.filter(|dir| !dir.join("settled").exists()).collect();
+    let open: Vec<PathBuf> =
+        dirs.filter(|dir| !dir.join("settled").exists() || !dir.join(SEAL).exists()).collect();
     if open.is_empty() {
         return Ok(());
+    }
+    for dir in &open {
+        seal(root, dir)?;
     }
     let failed = |e| StoreError::io("sync", root.path(), e);
     let handle = files::open_dir(root.path()).map_err(failed)?;
@@ -198,6 +212,21 @@ fn settle(root: &Root) -> Result<(), StoreError> {
         }
     }
     Ok(())
+}
+
+/// Records what the layer's files are now, unless that is known. A layer that vanishes meanwhile needs no seal.
+fn seal(root: &Root, dir: &Path) -> Result<(), StoreError> {
+    if dir.join(SEAL).exists() {
+        return Ok(());
+    }
+    match super::seal::of(&dir.join("fs")) {
+        Ok((digest, _)) if dir.exists() => match root.write_record(&dir.join(SEAL), &digest) {
+            Err(_) if !dir.exists() => Ok(()),
+            other => other,
+        },
+        Err(error) if dir.join("fs").exists() => Err(StoreError::io("read the layer", dir, error)),
+        _ => Ok(()),
+    }
 }
 
 fn boot_id() -> String {

@@ -3,10 +3,12 @@
 //! ```text
 //! lock                      flock: one process at a time changes names, takes or gives up layers
 //! staging/<session>/<n>/    half-made layers; a session is locked while its process lives
-//! layers/<algo>/<hex>/      fs/ (the unpacked layer), layer.json, settled (its content is on the disk)
+//! layers/<algo>/<hex>/      fs/ (the unpacked layer), layer.json, seal (one digest over fs/), settled (it is on the disk)
 //! manifests/<algo>/<hex>    as they came; verified again whenever they are read
 //! configs/<algo>/<hex>
-//! names/<hash>.json         which manifest a name means
+//! partial/<algo>/<hex>      blobs that did not arrive completely
+//! names/<hash>.json         which manifest a name means; its time is that of the last use
+//! key                       tells apart the logins of pulls without keeping them
 //! snapshots/<hash>.json     which layers a container's root file system uses
 //! l/<short>                 links to layers' fs, short enough for mount options
 //! ```
@@ -15,25 +17,37 @@
 //! its content also survives a power failure is recorded later, in `settled`, after `syncfs`. A layer without that
 //! mark that was written before the last boot is thrown away.
 
+mod collect;
+mod config;
 mod content;
 mod error;
 mod files;
 mod image;
+mod inspect;
 mod layers;
 mod names;
+mod partial;
+mod prune;
 mod remove;
+mod seal;
 mod staging;
+mod verify;
 
+pub use config::StoreConfig;
 pub use error::StoreError;
 pub use image::{Image, ImageSummary, Layer, Removed};
+pub use inspect::{Inspection, LayerInspection};
+pub use prune::{PrunePolicy, PruneReport};
+pub use verify::{Problem, Verification};
 
 pub(crate) use error::is_no_space;
 pub(crate) use files::Root;
 pub(crate) use layers::{LayerLease, LayerRecord};
-pub(crate) use names::Pointer;
+pub(crate) use names::{Grant, Pointer};
+pub(crate) use partial::Partial;
 pub(crate) use staging::StagedLayer;
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::{Arc, Mutex};
 
 use layers::Leases;
@@ -42,50 +56,9 @@ use staging::Session;
 use crate::limits::Limits;
 use crate::progress::Progress;
 use crate::pull::{Flights, PullError, PullOptions};
-use crate::reference::{DEFAULT_REGISTRY, ImageName, NameError};
-use crate::registry::{DockerConfig, Http, Tokens};
+use crate::reference::{ImageName, NameError};
+use crate::registry::{Http, Registries, Tokens, Trust};
 use crate::snapshot::{OverlaySnapshotter, Snapshot, Snapshotter};
-
-/// How a store is set up.
-#[derive(Debug, Clone)]
-pub struct StoreConfig {
-    /// Directory of the store, made when missing. Nobody but us may write to it.
-    pub root: PathBuf,
-    /// Logins for registries.
-    pub docker_config: Option<DockerConfig>,
-    /// Where names without a registry are looked for: `host[:port]`, or a URL as in Mesos' `--docker_registry`. One with
-    /// `http://` counts as listed below.
-    pub default_registry: String,
-    /// Registries (`host[:port]`) spoken to without TLS, besides those on the loopback.
-    pub insecure_registries: Vec<String>,
-    /// Bounds of one pull.
-    pub limits: Limits,
-}
-
-impl StoreConfig {
-    /// A store at `root` with every other setting at its default.
-    pub fn at(root: impl Into<PathBuf>) -> Self {
-        Self {
-            root: root.into(),
-            docker_config: None,
-            default_registry: DEFAULT_REGISTRY.into(),
-            insecure_registries: Vec::new(),
-            limits: Limits::default(),
-        }
-    }
-
-    /// The default registry as a host, whatever form it was given in.
-    fn with_plain_default(mut self) -> Self {
-        let given = std::mem::take(&mut self.default_registry);
-        let (scheme, rest) = given.split_once("://").unwrap_or(("", &given));
-        let host = rest.trim_end_matches('/').to_ascii_lowercase();
-        if scheme == "http" {
-            self.insecure_registries.push(host.clone());
-        }
-        self.default_registry = if host.is_empty() { DEFAULT_REGISTRY.into() } else { host };
-        self
-    }
-}
 
 /// Images on this host. Cheap to clone; several processes may open one store.
 #[derive(Clone)]
@@ -97,12 +70,12 @@ pub(crate) struct Inner {
     pub(crate) root: Root,
     pub(crate) limits: Limits,
     pub(crate) default_registry: String,
-    pub(crate) insecure_registries: Vec<String>,
-    pub(crate) http: Arc<Http>,
-    pub(crate) tokens: Arc<Tokens>,
+    pub(crate) registries: Registries,
     pub(crate) flights: Flights,
     pub(crate) session: Session,
     pub(crate) leases: Leases,
+    /// Tells apart the logins of pulls.
+    key: [u8; 32],
     /// One thread at a time syncs the file system.
     settling: Arc<Mutex<()>>,
 }
@@ -123,22 +96,29 @@ impl ImageStore {
     fn open_blocking(config: StoreConfig) -> Result<Self, StoreError> {
         let config = config.with_plain_default();
         let root = Root::open(&config.root)?;
-        let session = {
+        let (session, key) = {
             let _locked = root.lock()?;
             let session = Session::begin(&root)?;
             layers::discard_unsettled(&root)?;
-            session
+            partial::sweep_old(&root)?;
+            (session, names::key(&root)?)
+        };
+        let trust = Trust { insecure: config.insecure_registries, token_services: config.token_services };
+        let registries = Registries {
+            http: Arc::new(Http::new(config.limits.clone())),
+            tokens: Arc::new(Tokens::new(config.docker_config)),
+            trust,
+            mirrors: config.mirrors,
         };
         let inner = Inner {
             flights: Flights::default(),
             leases: Leases::default(),
             settling: Arc::default(),
-            http: Arc::new(Http::new(config.limits.clone())),
-            tokens: Arc::new(Tokens::new(config.docker_config)),
+            registries,
             limits: config.limits,
             default_registry: config.default_registry,
-            insecure_registries: config.insecure_registries,
             session,
+            key,
             root,
         };
         inner.settle_later();
@@ -164,9 +144,10 @@ impl ImageStore {
         crate::pull::pull(self.inner.clone(), name.clone(), options, progress).await
     }
 
-    /// The image if it is completely in the store; asks no registry. Blocks on the disk.
+    /// The image if it is completely in the store and not only for pulls with certain logins; asks no registry. Blocks
+    /// on the disk.
     pub fn cached(&self, name: &ImageName) -> Result<Option<Image>, StoreError> {
-        self.inner.load(name)
+        self.inner.load(name, None)
     }
 
     /// All names in the store, in order. Blocks on the disk.
@@ -184,17 +165,50 @@ impl ImageStore {
         crate::pull::blocking(move || inner.remove(&name)).await
     }
 
-    /// Removes layers and documents that no name needs and nobody uses, such as those of a pull that failed.
-    pub async fn prune(&self) -> Result<Removed, StoreError> {
+    /// Removes layers and documents that no name needs and nobody uses, such as those of a pull that failed, and names as
+    /// the policy says. Safe at any time: what a launch has been given stays.
+    pub async fn prune(&self, policy: PrunePolicy) -> Result<PruneReport, StoreError> {
         let inner = self.inner.clone();
-        crate::pull::blocking(move || inner.prune()).await
+        crate::pull::blocking(move || inner.prune(&policy)).await
+    }
+
+    /// Keeps a name from being pruned (`pinned`), or no longer. Blocks on the disk.
+    ///
+    /// # Errors
+    /// [`StoreError::NotFound`].
+    pub fn pin(&self, name: &ImageName, pinned: bool) -> Result<(), StoreError> {
+        self.inner.pin(name, pinned)
+    }
+
+    /// All that is known of an image in the store. Blocks on the disk.
+    ///
+    /// # Errors
+    /// [`StoreError::NotFound`], also when a part of what describes it is damaged.
+    pub fn inspect(&self, name: &ImageName) -> Result<Inspection, StoreError> {
+        self.inner.inspect(name)
+    }
+
+    /// Hashes everything in the store again. With `repair` what is damaged is removed if nothing uses it, and names that
+    /// lack something are forgotten, so that the next pull fetches them.
+    ///
+    /// # Errors
+    /// The store can't be read at all; damage is no error but part of the answer.
+    pub async fn verify(&self, repair: bool) -> Result<Verification, StoreError> {
+        let inner = self.inner.clone();
+        crate::pull::blocking(move || inner.verify(repair)).await
+    }
+
+    /// Waits until every layer is sealed and on the disk, which otherwise happens in the background.
+    pub async fn settle(&self) -> Result<(), StoreError> {
+        let inner = self.inner.clone();
+        crate::pull::blocking(move || inner.settle()).await
     }
 
     /// Prepares directories for one root file system of the image in `dir`, which must be on a file system that
     /// overlayfs can write to. Nothing is mounted. Until [`Snapshot::remove`] the layers can't be removed, not even
     /// by another process or after a restart. Blocks on the disk.
     pub fn snapshot(&self, image: &Image, dir: &Path) -> Result<Snapshot, StoreError> {
-        self.snapshot_with(&OverlaySnapshotter, image, dir)
+        self.snapshot_with(&OverlaySnapshotter::new(), image, dir)
     }
 
     /// As [`ImageStore::snapshot`], by another way of putting layers together.
@@ -210,26 +224,5 @@ impl ImageStore {
     /// The snapshot that an earlier process made in `dir`, so that it can be removed.
     pub fn find_snapshot(&self, dir: &Path) -> Result<Option<Snapshot>, StoreError> {
         self.inner.find_snapshot(dir)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_default_registry_may_be_a_url() {
-        let plain = |given: &str| {
-            let config = StoreConfig { default_registry: given.into(), ..StoreConfig::at("/nonexistent") };
-            let config = config.with_plain_default();
-            (config.default_registry, config.insecure_registries)
-        };
-        assert_eq!(plain("https://registry-1.docker.io"), (DEFAULT_REGISTRY.into(), vec![]));
-        assert_eq!(
-            plain("http://R.example:5000/"),
-            ("r.example:5000".into(), vec!["r.example:5000".to_owned()])
-        );
-        assert_eq!(plain("r.example"), ("r.example".into(), vec![]));
-        assert_eq!(plain(""), (DEFAULT_REGISTRY.into(), vec![]));
     }
 }

@@ -16,14 +16,14 @@ use crate::snapshot::Snapshot;
 
 /// One file in `snapshots/`: layers stay while the directory exists.
 #[derive(Debug, Serialize, Deserialize)]
-struct SnapshotRecord {
-    dir: PathBuf,
-    layers: Vec<Digest>,
+pub(super) struct SnapshotRecord {
+    pub(super) dir: PathBuf,
+    pub(super) layers: Vec<Digest>,
 }
 
 /// Digests that names need.
 #[derive(Default)]
-struct Needed {
+pub(super) struct Needed {
     layers: BTreeSet<Digest>,
     manifests: BTreeSet<Digest>,
     configs: BTreeSet<Digest>,
@@ -47,16 +47,7 @@ impl Inner {
         Ok(Removed { names: 1, ..removed })
     }
 
-    pub(super) fn prune(&self) -> Result<Removed, StoreError> {
-        let locked = self.root.lock()?;
-        let needed = self.needed(&self.pointers()?)?;
-        let (removed, hidden) = self.sweep(&needed)?;
-        drop(locked);
-        hidden.iter().try_for_each(|layer| layers::remove(layer))?;
-        Ok(removed)
-    }
-
-    fn needed(&self, pointers: &[Pointer]) -> Result<Needed, StoreError> {
+    pub(super) fn needed(&self, pointers: &[Pointer]) -> Result<Needed, StoreError> {
         let mut needed = Needed::default();
         for pointer in pointers {
             needed.manifests.insert(pointer.manifest.clone());
@@ -82,7 +73,7 @@ impl Inner {
     }
 
     /// Takes out of sight what is not needed and not in use. The trees that it names can be removed without the lock.
-    fn sweep(&self, needed: &Needed) -> Result<(Removed, Vec<PathBuf>), StoreError> {
+    pub(super) fn sweep(&self, needed: &Needed) -> Result<(Removed, Vec<PathBuf>), StoreError> {
         let (mut removed, mut hidden) = (Removed::default(), Vec::new());
         let used: BTreeSet<Digest> = self.snapshots()?.into_iter().flat_map(|record| record.layers).collect();
         for diff_id in self.root.digests("layers")? {
@@ -111,7 +102,7 @@ impl Inner {
     }
 
     /// Snapshots whose directory exists; records of vanished ones are dropped.
-    fn snapshots(&self) -> Result<Vec<SnapshotRecord>, StoreError> {
+    pub(super) fn snapshots(&self) -> Result<Vec<SnapshotRecord>, StoreError> {
         let dir = self.root.dir("snapshots");
         let mut found = Vec::new();
         for file in files::names_in(&dir)? {

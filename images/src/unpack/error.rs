@@ -41,11 +41,11 @@ pub enum UnpackError {
 }
 
 impl UnpackError {
-    pub(super) fn refuse(path: &[u8], reason: &'static str) -> Self {
+    pub(crate) fn refuse(path: &[u8], reason: &'static str) -> Self {
         Self::Refused { path: shorten(path), reason }
     }
 
-    pub(super) fn malformed(why: impl Into<String>) -> Self {
+    pub(crate) fn malformed(why: impl Into<String>) -> Self {
         Self::Malformed(why.into())
     }
 

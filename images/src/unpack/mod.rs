@@ -18,6 +18,8 @@ mod write;
 pub use error::UnpackError;
 
 pub(crate) use meta::is_kept;
+pub(crate) use name::Name;
+pub(crate) use stream::{Kind, TarStream};
 pub(crate) use whiteout::{is_opaque, is_whiteout};
 
 use std::io::BufRead;
@@ -29,9 +31,8 @@ use serde::{Deserialize, Serialize};
 
 use links::Deferred;
 use meta::LateTimes;
-use name::Name;
 use resolve::Dirs;
-use stream::{Entry, Kind, TarStream};
+use stream::Entry;
 
 /// What one tar may cost.
 #[derive(Debug, Clone, Copy)]

@@ -9,7 +9,7 @@ pub(super) const DEEPEST: usize = 256;
 
 /// A path below the layer's root without empty, `.` or `..` components.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Name {
+pub(crate) struct Name {
     path: Vec<u8>,
     /// Where the last component begins.
     last: usize,
@@ -17,7 +17,7 @@ pub(super) struct Name {
 
 impl Name {
     /// Leading slashes and dots are dropped, as every unpacker does.
-    pub(super) fn parse(raw: &[u8]) -> Result<Self, UnpackError> {
+    pub(crate) fn parse(raw: &[u8]) -> Result<Self, UnpackError> {
         if raw.len() > LONGEST {
             return Err(UnpackError::refuse(raw, "its name is longer than 4096 bytes"));
         }
@@ -47,16 +47,16 @@ impl Name {
         Ok(Self { path, last })
     }
 
-    pub(super) fn is_root(&self) -> bool {
+    pub(crate) fn is_root(&self) -> bool {
         self.path.is_empty()
     }
 
-    pub(super) fn path(&self) -> &[u8] {
+    pub(crate) fn path(&self) -> &[u8] {
         &self.path
     }
 
     /// The directory that holds it; empty for the root.
-    pub(super) fn parent(&self) -> &[u8] {
+    pub(crate) fn parent(&self) -> &[u8] {
         &self.path[..self.last.saturating_sub(1)]
     }
 
@@ -71,7 +71,7 @@ impl Name {
         Self { path, last: self.last }
     }
 
-    pub(super) fn display(&self) -> String {
+    pub(crate) fn display(&self) -> String {
         String::from_utf8_lossy(&self.path).into_owned()
     }
 }

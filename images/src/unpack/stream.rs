@@ -16,11 +16,11 @@ const LARGEST: u64 = 1 << 60;
 const SPARSE_PARTS: usize = 65_536;
 
 /// Seconds since 1970, and nanoseconds.
-pub(super) type Moment = (i64, i64);
+pub(crate) type Moment = (i64, i64);
 
 /// What an entry is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Kind {
+pub(crate) enum Kind {
     Regular,
     Directory,
     Symlink,
@@ -37,18 +37,18 @@ pub(super) enum Kind {
 
 /// One member, its content still in the stream.
 #[derive(Debug)]
-pub(super) struct Entry {
-    pub(super) kind: Kind,
-    pub(super) path: Vec<u8>,
-    pub(super) link: Vec<u8>,
+pub(crate) struct Entry {
+    pub(crate) kind: Kind,
+    pub(crate) path: Vec<u8>,
+    pub(crate) link: Vec<u8>,
     pub(super) mode: u32,
     pub(super) uid: u32,
     pub(super) gid: u32,
     pub(super) mtime: Moment,
     /// Bytes of the file that comes out.
-    pub(super) size: u64,
+    pub(crate) size: u64,
     /// Offset and length of each part of a sparse file that has data.
-    pub(super) parts: Option<Vec<(u64, u64)>>,
+    pub(crate) parts: Option<Vec<(u64, u64)>>,
     pub(super) xattrs: Vec<(Vec<u8>, Vec<u8>)>,
 }
 
@@ -61,7 +61,7 @@ struct Before {
 }
 
 /// Reads members one after the other.
-pub(super) struct TarStream<R> {
+pub(crate) struct TarStream<R> {
     reader: R,
     /// Content of the current member that was not read yet, without padding.
     left: u64,
@@ -69,12 +69,12 @@ pub(super) struct TarStream<R> {
 }
 
 impl<R: BufRead> TarStream<R> {
-    pub(super) fn new(reader: R) -> Self {
+    pub(crate) fn new(reader: R) -> Self {
         Self { reader, left: 0, padding: 0 }
     }
 
     /// The next member; `None` at the end of the archive.
-    pub(super) fn next(&mut self) -> Result<Option<Entry>, UnpackError> {
+    pub(crate) fn next(&mut self) -> Result<Option<Entry>, UnpackError> {
         let mut before = Before::default();
         let mut described = false;
         loop {
@@ -151,6 +151,16 @@ impl<R: BufRead> TarStream<R> {
             xattrs: pax.xattrs,
             path,
         })
+    }
+
+    /// Where the stream stands: after [`Self::next`] at the member's first byte.
+    pub(crate) fn reader(&mut self) -> &mut R {
+        &mut self.reader
+    }
+
+    /// Leaves out the current member's content by another way than reading it. Padding is read as usual.
+    pub(crate) fn pass_over(&mut self, skip: impl FnOnce(&mut R, u64)) {
+        skip(&mut self.reader, std::mem::take(&mut self.left));
     }
 
     /// The next bytes of the current member's content; empty at its end. [`Self::consume`] takes them.

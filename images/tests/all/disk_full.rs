@@ -2,6 +2,8 @@
 
 use std::path::Path;
 
+use images::PrunePolicy;
+
 use crate::kit::layout::{Blobs, OCI_MANIFEST, Packing, build, tiny};
 use crate::kit::tars::{Member, file, noise, tar};
 use crate::kit::{again, is_root, leftovers, must_say, open, pull, refusal};
@@ -23,7 +25,7 @@ async fn child() {
             leftovers(&root).into_iter().filter(|p| p.starts_with(root.join("staging"))).collect();
         assert!(staged.is_empty(), "{staged:?}");
     }
-    store.prune().await.unwrap();
+    store.prune(PrunePolicy::default()).await.unwrap();
     assert_eq!(used(&root), before, "something was left on the disk");
     let image = pull(&store, &format!("oci:{}:t", place.join("small").display())).await.unwrap();
     store.snapshot(&image, &place.join("disk/c")).unwrap();

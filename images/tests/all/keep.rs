@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::PathBuf;
 
-use images::{ImageStore, Removed, StoreError};
+use images::{ImageStore, PrunePolicy, PruneReport, Removed, StoreError};
 
 use crate::kit::layout::{Blobs, Built, OCI_MANIFEST, Packing, build, tiny};
 use crate::kit::tars::{file, tar};
@@ -96,7 +96,7 @@ async fn layers_in_use_stay_whoever_asks() {
     // After a restart the snapshot still counts, and can be found and removed.
     let store = place.store().await;
     assert!(matches!(store.remove(&parsed).await, Err(StoreError::InUse { .. })));
-    assert_eq!(store.prune().await.unwrap(), Removed::default());
+    assert_eq!(store.prune(PrunePolicy::default()).await.unwrap(), PruneReport::default());
     store.find_snapshot(&place.path("c1")).unwrap().unwrap().remove().unwrap();
     assert!(store.find_snapshot(&place.path("c1")).unwrap().is_none());
     assert_eq!(list(&place.path("c1")), Vec::<PathBuf>::new());
@@ -143,7 +143,10 @@ async fn layers_without_a_name_are_pruned() {
     let serial = ImageStore::open(config).await.unwrap();
     pull(&serial, &name).await.unwrap_err();
     assert_eq!(place.layers(), 1, "the good layer came first and stays for the next try");
-    assert_eq!(store.prune().await.unwrap(), Removed { names: 0, layers: 1, bytes: 5 });
+    assert_eq!(
+        store.prune(PrunePolicy::default()).await.unwrap(),
+        PruneReport { layers: 1, bytes: 5, ..PruneReport::default() }
+    );
     assert_eq!(place.layers(), 0);
 }
 
@@ -208,7 +211,7 @@ async fn two_processes_may_pull_and_remove_at_once() {
                     Ok(_) | Err(StoreError::InUse { .. }) => {}
                     Err(error) => panic!("{error}"),
                 }
-                store.prune().await.unwrap();
+                store.prune(PrunePolicy::default()).await.unwrap();
             }
         }
     };

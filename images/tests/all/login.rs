@@ -222,12 +222,48 @@ fn redirected(request: &Request, to: &str) -> Option<Answer> {
 }
 
 #[tokio::test]
-async fn unusable_credentials_are_named() {
+async fn identity_tokens_are_exchanged_and_registry_tokens_given_as_they_are() {
+    if !is_root("identity_tokens_are_exchanged_and_registry_tokens_given_as_they_are") {
+        return;
+    }
+    let image = tiny("x");
+    let address = Arc::new(std::sync::OnceLock::<String>::new());
+    let own = address.clone();
+    let server = Server::start(move |request| {
+        if request.path == "/token" {
+            let right = request.body.split('&').any(|pair| pair == "refresh_token=id%26entity")
+                && request
+                    .body
+                    .starts_with("service=s&scope=repository%3Aapp%3Apull&grant_type=refresh_token");
+            return if right {
+                Answer::new(200, r#"{"access_token":"t0ken"}"#)
+            } else {
+                Answer::new(400, "")
+            };
+        }
+        match request.authorization.as_deref() {
+            Some("Bearer t0ken" | "Bearer re6istry") => honest(&image, request),
+            _ => {
+                let realm = format!(r#"Bearer realm="http://{}/token",service="s""#, own.get().unwrap());
+                Answer::new(401, "").header("WWW-Authenticate", realm)
+            }
+        }
+    });
+    address.set(server.address.clone()).unwrap();
+    for entry in [r#""identitytoken":"id&entity""#, r#""registrytoken":"re6istry""#] {
+        let place = tempfile::tempdir().unwrap();
+        let text = format!(r#"{{"auths":{{"{}":{{{entry}}}}}}}"#, server.address);
+        let docker_config = Some(DockerConfig::parse(&text).unwrap());
+        let store = ImageStore::open(StoreConfig { docker_config, ..config(place.path()) }).await.unwrap();
+        pull(&store, &server.image("app")).await.unwrap();
+    }
+    assert_eq!(server.count("/token"), 1);
+
+    let basic = Server::start(|_| Answer::new(401, "").header("WWW-Authenticate", r#"Basic realm="r""#));
     let place = tempfile::tempdir().unwrap();
-    let server = Server::start(|_| Answer::new(401, "").header("WWW-Authenticate", r#"Basic realm="r""#));
-    let text = format!(r#"{{"auths":{{"{}":{{"identitytoken":"x"}}}}}}"#, server.address);
+    let text = format!(r#"{{"auths":{{"{}":{{"identitytoken":"x"}}}}}}"#, basic.address);
     let docker_config = Some(DockerConfig::parse(&text).unwrap());
     let store = ImageStore::open(StoreConfig { docker_config, ..config(place.path()) }).await.unwrap();
-    let error = refusal(&store, &server.image("app")).await;
+    let error = refusal(&store, &basic.image("app")).await;
     assert!(error.contains("identity token") && error.contains("\"auth\""), "{error}");
 }

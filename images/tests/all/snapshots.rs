@@ -63,6 +63,9 @@ fn layers() -> Vec<Vec<u8>> {
 #[test]
 fn child() {
     let Ok(mounted) = std::env::var("OVERLAY") else { return };
+    if let Ok(parts) = std::env::var("PARTS") {
+        mount_by_parts(Path::new(&mounted), &std::fs::read_to_string(parts).unwrap());
+    }
     for line in describe(Path::new(&mounted)) {
         println!("LINE {line}");
     }
@@ -80,6 +83,33 @@ fn mounted(snapshot: &images::Snapshot, at: &Path) -> Vec<String> {
     );
     let path = at.display().to_string();
     let text = must_say(again("snapshots::child", Some(&script), &[("OVERLAY", &path)]), "LINE");
+    text.lines().filter_map(|line| line.split_once("LINE ").map(|(_, rest)| rest.to_owned())).collect()
+}
+
+/// Mounts an overlay as the keeper does: lines of upper, work, and lower directories one by one.
+fn mount_by_parts(at: &Path, parts: &str) {
+    use rustix::mount::{FsMountFlags, FsOpenFlags, MountAttrFlags, MoveMountFlags};
+    let fs = rustix::mount::fsopen("overlay", FsOpenFlags::FSOPEN_CLOEXEC).unwrap();
+    for (number, path) in parts.lines().enumerate() {
+        let key = ["upperdir", "workdir"].get(number).copied().unwrap_or("lowerdir+");
+        rustix::mount::fsconfig_set_string(&fs, key, path).unwrap_or_else(|e| panic!("{key} {number}: {e}"));
+    }
+    rustix::mount::fsconfig_create(&fs).unwrap();
+    let flags = (FsMountFlags::FSMOUNT_CLOEXEC, MountAttrFlags::empty());
+    let mount = rustix::mount::fsmount(&fs, flags.0, flags.1).unwrap();
+    let how = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH;
+    rustix::mount::move_mount(&mount, "", rustix::fs::CWD, at, how).unwrap();
+}
+
+/// As [`mounted`], for more layers than a command line takes.
+fn mounted_by_parts(snapshot: &images::Snapshot, at: &Path) -> Vec<String> {
+    std::fs::create_dir_all(at).unwrap();
+    let all = [&snapshot.upper, &snapshot.work].into_iter().chain(&snapshot.lower);
+    let list = at.with_extension("parts");
+    std::fs::write(&list, all.map(|path| format!("{}\n", path.display())).collect::<String>()).unwrap();
+    let (path, list) = (at.display().to_string(), list.display().to_string());
+    let environment = [("OVERLAY", path.as_str()), ("PARTS", list.as_str())];
+    let text = must_say(again("snapshots::child", Some("true"), &environment), "LINE");
     text.lines().filter_map(|line| line.split_once("LINE ").map(|(_, rest)| rest.to_owned())).collect()
 }
 
@@ -140,12 +170,8 @@ async fn overlay_and_copy_agree() {
     }
 }
 
-#[tokio::test]
-async fn more_layers_than_one_mount_can_name() {
-    if !is_root("more_layers_than_one_mount_can_name") {
-        return;
-    }
-    let place = tempfile::tempdir().unwrap();
+/// Layers of which each removes a file of the one below.
+fn stack(count: usize) -> Vec<(Vec<u8>, Packing)> {
     let layer = |n: usize| {
         let mut members = vec![file(&format!("f{n}"), "x"), file("last", &n.to_string())];
         if n > 0 {
@@ -153,17 +179,50 @@ async fn more_layers_than_one_mount_can_name() {
         }
         (tar(&members), Packing::Plain)
     };
-    let image = build(&(0..120).map(layer).collect::<Vec<_>>());
-    let layout = place.path().join("layout");
-    Blobs::of(&image).write(&layout, "t", OCI_MANIFEST, &image.manifest);
-    let store = open(&place.path().join("store")).await;
-    let image = pull(&store, &format!("oci:{}:t", layout.display())).await.unwrap();
-    let snapshot = store.snapshot(&image, &place.path().join("c")).unwrap();
-    assert_eq!(snapshot.lower.len(), 1);
-    let lines = mounted(&snapshot, &place.path().join("mnt"));
-    let files: Vec<&String> = lines.iter().filter(|line| line.contains("|f|")).collect();
-    assert_eq!(files.len(), 2, "{files:#?}");
-    assert_eq!(std::fs::read_to_string(snapshot.lower[0].join("last")).unwrap(), "119");
-    snapshot.remove().unwrap();
-    assert!(crate::kit::list(&place.path().join("c")).is_empty());
+    (0..count).map(layer).collect()
+}
+
+#[tokio::test]
+async fn more_layers_than_one_page_of_options_or_one_overlay_holds() {
+    let name = "more_layers_than_one_page_of_options_or_one_overlay_holds";
+    if !is_root(name) {
+        return;
+    }
+    let release = std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap();
+    let mut numbers =
+        release.split(|c: char| !c.is_ascii_digit()).map(|part| part.parse::<u32>().unwrap_or(0));
+    if (numbers.next(), numbers.next()) < (Some(6), Some(5)) {
+        println!("SKIPPED: {name}: needs Linux 6.5");
+        return;
+    }
+    let place = crate::kit::in_memory();
+    for (count, lower) in [(130, 130), (500, 500), (520, 500)] {
+        let path = |part: &str| place.path().join(format!("{count}-{part}"));
+        let image = build(&stack(count));
+        Blobs::of(&image).write(&path("layout"), "t", OCI_MANIFEST, &image.manifest);
+        let store = open(&path("store")).await;
+        let image = pull(&store, &format!("oci:{}:t", path("layout").display())).await.unwrap();
+        let snapshot = store.snapshot(&image, &path("c")).unwrap();
+        assert_eq!(snapshot.lower.len(), lower);
+        let lines = mounted_by_parts(&snapshot, &path("mnt"));
+        let files: Vec<&String> = lines.iter().filter(|line| line.contains("|f|")).collect();
+        assert_eq!(files.len(), 2, "{count}: {files:#?}");
+        let sum = crate::kit::layout::sha256((count - 1).to_string().as_bytes());
+        assert!(lines.iter().any(|line| line.starts_with(sum.hex()) && line.ends_with("/last")), "{count}");
+        snapshot.remove().unwrap();
+        assert!(crate::kit::list(&path("c")).is_empty());
+    }
+}
+
+#[tokio::test]
+async fn more_layers_than_an_image_may_have_are_refused_by_number() {
+    let place = tempfile::tempdir().unwrap();
+    let image = build(&stack(20));
+    Blobs::of(&image).write(&place.path().join("layout"), "t", OCI_MANIFEST, &image.manifest);
+    let limits = images::Limits { layers: 19, ..crate::kit::quick() };
+    let config = images::StoreConfig { limits, ..crate::kit::config(&place.path().join("store")) };
+    let store = images::ImageStore::open(config).await.unwrap();
+    let error =
+        crate::kit::refusal(&store, &format!("oci:{}:t", place.path().join("layout").display())).await;
+    assert!(error.contains("20 layers, more than the 19 allowed"), "{error}");
 }

@@ -30,6 +30,8 @@ type Key = (FrameworkId, Role, AgentId);
 pub struct Filters {
     by_client: BTreeMap<FrameworkId, BTreeMap<Role, BTreeMap<AgentId, Refusals>>>,
     ends: BTreeSet<(Timestamp, Key)>,
+    /// How many ends there are, by role.
+    counts: BTreeMap<Role, usize>,
 }
 
 impl Filters {
@@ -50,9 +52,31 @@ impl Filters {
         let at = refusals.partition_point(|(end, _)| *end <= until);
         refusals.insert(at, (until, refused));
         for end in before.into_iter().filter(|end| refusals.iter().all(|(kept, _)| kept != end)) {
-            self.ends.remove(&(end, key.clone()));
+            Filters::drop_end(&mut self.ends, &mut self.counts, &(end, key.clone()));
         }
-        self.ends.insert((until, key));
+        let role = key.1.clone();
+        if self.ends.insert((until, key)) {
+            *self.counts.entry(role).or_default() += 1;
+        }
+    }
+
+    fn drop_end(
+        ends: &mut BTreeSet<(Timestamp, Key)>,
+        counts: &mut BTreeMap<Role, usize>,
+        end: &(Timestamp, Key),
+    ) {
+        if ends.remove(end) {
+            Filters::count_down(counts, &end.1.1);
+        }
+    }
+
+    fn count_down(counts: &mut BTreeMap<Role, usize>, role: &Role) {
+        if let Some(count) = counts.get_mut(role) {
+            *count -= 1;
+            if *count == 0 {
+                counts.remove(role);
+            }
+        }
     }
 
     /// Whether an offer of `part` would be hidden. Mesos: when all of it was refused; a bigger offer passes.
@@ -68,6 +92,11 @@ impl Filters {
         refusals.is_some_and(|all| all.iter().any(|(end, refused)| *end > now && refused.contains(part)))
     }
 
+    /// How many stand, by role.
+    pub fn by_role(&self) -> &BTreeMap<Role, usize> {
+        &self.counts
+    }
+
     /// When the next filter ends.
     pub fn next_expiry(&self) -> Option<Timestamp> {
         self.ends.first().map(|(end, _)| *end)
@@ -78,6 +107,7 @@ impl Filters {
         let mut agents = BTreeSet::new();
         while self.ends.first().is_some_and(|(end, _)| *end <= now) {
             let Some((_, key)) = self.ends.pop_first() else { break };
+            Filters::count_down(&mut self.counts, &key.1);
             self.prune(&key, now);
             agents.insert(key.2);
         }
@@ -109,7 +139,8 @@ impl Filters {
     ) {
         for (agent, refusals) in agents.unwrap_or_default() {
             for (end, _) in refusals {
-                self.ends.remove(&(end, (framework.clone(), role.clone(), agent.clone())));
+                let key = (framework.clone(), role.clone(), agent.clone());
+                Filters::drop_end(&mut self.ends, &mut self.counts, &(end, key));
             }
         }
     }
@@ -175,11 +206,12 @@ mod tests {
         filters.add(filter("b", "cpus:2", 7));
         filters.add(filter("b", "cpus:1", 6));
         assert_eq!(filters.next_expiry(), Some(at(5)));
+        assert_eq!(filters.by_role().get(&Role::any()), Some(&2));
         assert!(filters.expire(at(4)).is_empty());
         assert_eq!(filters.expire(at(5)).into_iter().collect::<Vec<_>>(), [AgentId::from("a")]);
         assert!(hides(&filters, "b", "cpus:2", 6));
         assert_eq!(filters.expire(at(7)).len(), 1);
-        assert!(filters.by_client.is_empty() && filters.ends.is_empty());
+        assert!(filters.by_client.is_empty() && filters.ends.is_empty() && filters.counts.is_empty());
     }
 
     #[test]
@@ -197,6 +229,6 @@ mod tests {
             .sum();
         assert_eq!(refusals, MAX_PER_AGENT);
         filters.forget(&FrameworkId::from("f"));
-        assert!(filters.by_client.is_empty() && filters.ends.is_empty());
+        assert!(filters.by_client.is_empty() && filters.ends.is_empty() && filters.counts.is_empty());
     }
 }

@@ -77,6 +77,9 @@ pub struct Allocator {
     own_minimums: usize,
     batch: Option<Timestamp>,
     urgent: bool,
+    /// When agents began to wait for the batch that is planned.
+    waits_since: Option<Timestamp>,
+    latency: Duration,
 }
 
 impl Allocator {
@@ -94,6 +97,8 @@ impl Allocator {
             own_minimums: 0,
             batch: None,
             urgent: false,
+            waits_since: None,
+            latency: Duration::ZERO,
         }
     }
 
@@ -144,6 +149,21 @@ impl Allocator {
         for role in roles {
             self.open.entry(role.clone()).or_default().insert(framework.clone());
         }
+        self.everything_again();
+        lower && self.own_minimums == 1
+    }
+
+    /// What an active framework wants is something else now. Answers whether agents must be looked at again, as
+    /// [`Allocator::framework_opens`] does.
+    #[must_use]
+    pub fn framework_wants(&mut self, framework: &FrameworkId, wants: Wants) -> bool {
+        let lower = !wants.minimum.is_empty();
+        let Some(before) = self.clients.insert(framework.clone(), wants) else {
+            self.clients.remove(framework);
+            return false;
+        };
+        self.own_minimums -= usize::from(!before.minimum.is_empty());
+        self.own_minimums += usize::from(lower);
         self.everything_again();
         lower && self.own_minimums == 1
     }
@@ -210,6 +230,16 @@ impl Allocator {
         &self.holdings
     }
 
+    /// How long the last round was waited for.
+    pub fn latency(&self) -> Duration {
+        self.latency
+    }
+
+    /// How many refusals stand, by role.
+    pub fn refusals(&self) -> &BTreeMap<Role, usize> {
+        self.filters.by_role()
+    }
+
     /// The next round shall not wait for the batch.
     pub fn hurry(&mut self) {
         self.urgent = true;
@@ -224,6 +254,7 @@ impl Allocator {
     pub fn plan_batch(&mut self, now: Timestamp) {
         if self.batch.is_none() && !self.candidates.is_empty() && !self.open.is_empty() {
             self.batch = Some(self.after(now));
+            self.waits_since.get_or_insert(now);
         }
     }
 
@@ -248,6 +279,7 @@ impl Allocator {
     ) -> Vec<Grant> {
         self.urgent = false;
         self.batch = None;
+        self.latency = self.waits_since.take().map_or(Duration::ZERO, |since| now.since(since));
         for agent in self.filters.expire(now) {
             if self.idle.contains(&agent) {
                 self.candidates.insert(agent);

@@ -5,12 +5,14 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{Request, StatusCode};
+use http::header::{CONTENT_ENCODING, HeaderValue, VARY};
+use http::{Request, Response, StatusCode};
 use http_body::{Frame, SizeHint};
 use http_body_util::{BodyExt as _, LengthLimitError, Limited};
 use hyper::body::Incoming;
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, mpsc};
 
+use super::events::WatchStream;
 use super::stream::EventStream;
 use super::{Refusal, refuse};
 
@@ -30,6 +32,10 @@ pub enum Body {
     Bytes(Bytes),
     /// Events of a scheduler's subscription.
     Events(Box<EventStream>),
+    /// Events of an operator's subscription.
+    Watch(Box<WatchStream>),
+    /// A file, part by part.
+    Parts(mpsc::Receiver<std::io::Result<Vec<u8>>>),
     /// Of the agents' link.
     Link(tonic::body::Body),
 }
@@ -59,6 +65,11 @@ impl http_body::Body for Body {
             Body::Bytes(bytes) if bytes.is_empty() => Poll::Ready(None),
             Body::Bytes(bytes) => Poll::Ready(Some(Ok(Frame::data(std::mem::take(bytes))))),
             Body::Events(events) => events.poll_record(cx).map(|record| record.map(|r| Ok(Frame::data(r)))),
+            Body::Watch(events) => events.poll_bytes(cx).map(|bytes| bytes.map(|b| Ok(Frame::data(b)))),
+            Body::Parts(parts) => parts.poll_recv(cx).map(|part| {
+                let failed = |error: std::io::Error| tonic::Status::internal(error.to_string());
+                part.map(|part| part.map(|bytes| Frame::data(bytes.into())).map_err(failed))
+            }),
             Body::Link(body) => Pin::new(body).poll_frame(cx),
         }
     }
@@ -66,7 +77,7 @@ impl http_body::Body for Body {
     fn is_end_stream(&self) -> bool {
         match self {
             Body::Bytes(bytes) => bytes.is_empty(),
-            Body::Events(_) => false,
+            Body::Events(_) | Body::Watch(_) | Body::Parts(_) => false,
             Body::Link(body) => body.is_end_stream(),
         }
     }
@@ -74,7 +85,7 @@ impl http_body::Body for Body {
     fn size_hint(&self) -> SizeHint {
         match self {
             Body::Bytes(bytes) => SizeHint::with_exact(bytes.len() as u64),
-            Body::Events(_) => SizeHint::default(),
+            Body::Events(_) | Body::Watch(_) | Body::Parts(_) => SizeHint::default(),
             Body::Link(body) => body.size_hint(),
         }
     }
@@ -101,4 +112,27 @@ pub async fn read(large: &Semaphore, request: Request<Incoming>) -> Result<Bytes
         Ok(Err(_)) => Err(refuse(StatusCode::BAD_REQUEST, "The body ended early or is malformed")),
         Err(_) => Err(refuse(StatusCode::REQUEST_TIMEOUT, "The body took too long to arrive")),
     }
+}
+
+/// Answers of this size and more are compressed on a thread of their own.
+const LARGE_ANSWER: usize = 64 << 10;
+
+/// The answer with its body compressed. Mesos: not small ones, and never streams.
+pub async fn compressed(answer: Response<Body>) -> Response<Body> {
+    let (mut head, body) = answer.into_parts();
+    let Body::Bytes(bytes) = body else { return Response::from_parts(head, body) };
+    if bytes.len() < serving::gzip::LEAST {
+        return Response::from_parts(head, Body::Bytes(bytes));
+    }
+    let small = bytes.len() < LARGE_ANSWER;
+    let compressed = if small {
+        Some(serving::gzip::compress(&bytes))
+    } else {
+        let bytes = bytes.clone();
+        tokio::task::spawn_blocking(move || serving::gzip::compress(&bytes)).await.ok()
+    };
+    let Some(compressed) = compressed else { return Response::from_parts(head, Body::Bytes(bytes)) };
+    head.headers.insert(CONTENT_ENCODING, HeaderValue::from_static("gzip"));
+    head.headers.insert(VARY, HeaderValue::from_static("accept-encoding"));
+    Response::from_parts(head, Body::Bytes(compressed.into()))
 }

@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use model::{AgentId, FrameworkId, OfferId, TaskId};
+use model::{AgentId, ExecutorId, FrameworkId, OfferId, TaskId};
 use wire::v1;
-use wire::v1::scheduler::Call;
 use wire::v1::scheduler::call::{self, Type};
+use wire::v1::scheduler::{Call, OfferConstraints};
 
 use crate::logic::SchedulerAction;
 
@@ -44,10 +44,32 @@ pub fn meaning(call: Call) -> Result<Meaning, String> {
     let framework =
         call.framework_id.as_ref().map(FrameworkId::from).ok_or_else(|| expecting("framework_id"))?;
     framework.check().map_err(|bad| format!("Bad 'framework_id': {bad}"))?;
-    if let Some(missing) = missing(kind, &call) {
-        return Ok(Meaning::Missing(missing));
+    if kind == Type::Unknown {
+        return Ok(Meaning::Missing("Calls of type UNKNOWN can't be handled"));
+    }
+    if kind == Type::UpdateFramework {
+        return update_framework(framework, call);
     }
     Ok(Meaning::Act { framework, action: action(kind, call)? })
+}
+
+fn has_constraints(constraints: Option<&OfferConstraints>) -> bool {
+    constraints.is_some_and(|constraints| !constraints.role_constraints.is_empty())
+}
+
+fn update_framework(framework: FrameworkId, call: Call) -> Result<Meaning, String> {
+    let update = call.update_framework.ok_or_else(|| expecting("update_framework"))?;
+    // Mesos: both or neither, and equal.
+    if call.framework_id != update.framework_info.id {
+        return Err("'framework_id' differs from 'update_framework.framework_info.id'".to_owned());
+    }
+    if has_constraints(update.offer_constraints.as_ref()) {
+        return Ok(Meaning::Missing(
+            "'update_framework.offer_constraints' are not supported yet; leave them out",
+        ));
+    }
+    let (info, suppressed_roles) = (Box::new(update.framework_info), update.suppressed_roles);
+    Ok(Meaning::Act { framework, action: SchedulerAction::UpdateFramework { info, suppressed_roles } })
 }
 
 fn expecting(field: &str) -> String {
@@ -64,27 +86,11 @@ fn subscribe(call: Call) -> Result<Meaning, String> {
     if let Some(id) = &info.id {
         model::ids::check(&id.value).map_err(|bad| format!("Bad 'framework_id': {bad}"))?;
     }
-    if subscribe.offer_constraints.is_some_and(|constraints| !constraints.role_constraints.is_empty()) {
+    if has_constraints(subscribe.offer_constraints.as_ref()) {
         return Ok(Meaning::Missing("'subscribe.offer_constraints' are not supported yet; leave them out"));
     }
     let suppressed_roles = subscribe.suppressed_roles;
     Ok(Meaning::Subscribe(Box::new(Subscription { info: Box::new(info), suppressed_roles })))
-}
-
-fn missing(kind: Type, call: &Call) -> Option<&'static str> {
-    match kind {
-        Type::Unknown => Some("Calls of type UNKNOWN can't be handled"),
-        Type::UpdateFramework => Some("UPDATE_FRAMEWORK is not supported yet; subscribe again instead"),
-        Type::Message => Some("MESSAGE is not supported yet: there are no executors of frameworks"),
-        Type::Shutdown => Some("SHUTDOWN is not supported yet: there are no executors of frameworks"),
-        // There are no operations: a reconciliation of all of them finds nothing and is done.
-        Type::ReconcileOperations
-            if call.reconcile_operations.as_ref().is_some_and(|list| !list.operations.is_empty()) =>
-        {
-            Some("RECONCILE_OPERATIONS of given operations is not supported yet")
-        }
-        _ => None,
-    }
 }
 
 fn action(kind: Type, call: Call) -> Result<SchedulerAction, String> {
@@ -105,25 +111,38 @@ fn action(kind: Type, call: Call) -> Result<SchedulerAction, String> {
             call.request.ok_or_else(|| expecting("request"))?;
             SchedulerAction::Request
         }
-        // No inverse offer and no operation is ever outstanding, so what these name is unknown: ignored, as Mesos
-        // ignores unknown ones.
+        Type::Message => {
+            let message = call.message.ok_or_else(|| expecting("message"))?;
+            let agent = (&message.agent_id).into();
+            SchedulerAction::Message {
+                agent,
+                executor: executor(&message.executor_id, "message.executor_id")?,
+            }
+        }
+        Type::Shutdown => {
+            let shutdown = call.shutdown.ok_or_else(|| expecting("shutdown"))?;
+            let agent = (&shutdown.agent_id).into();
+            let executor = executor(&shutdown.executor_id, "shutdown.executor_id")?;
+            SchedulerAction::Shutdown { agent, executor }
+        }
+        Type::ReconcileOperations => {
+            let list = call.reconcile_operations.ok_or_else(|| expecting("reconcile_operations"))?;
+            SchedulerAction::ReconcileOperations { operations: list.operations }
+        }
+        // No inverse offer and no status of an operation is ever outstanding: what these name is unknown.
         Type::AcceptInverseOffers => {
             call.accept_inverse_offers.ok_or_else(|| expecting("accept_inverse_offers"))?;
-            SchedulerAction::Request
+            SchedulerAction::Ignored(kind)
         }
         Type::DeclineInverseOffers => {
             call.decline_inverse_offers.ok_or_else(|| expecting("decline_inverse_offers"))?;
-            SchedulerAction::Request
+            SchedulerAction::Ignored(kind)
         }
         Type::AcknowledgeOperationStatus => {
             call.acknowledge_operation_status.ok_or_else(|| expecting("acknowledge_operation_status"))?;
-            SchedulerAction::Request
+            SchedulerAction::Ignored(kind)
         }
-        Type::ReconcileOperations => {
-            call.reconcile_operations.ok_or_else(|| expecting("reconcile_operations"))?;
-            SchedulerAction::Request
-        }
-        Type::Unknown | Type::Subscribe | Type::UpdateFramework | Type::Message | Type::Shutdown => {
+        Type::Unknown | Type::Subscribe | Type::UpdateFramework => {
             return Err(format!("{} can't be handled here", kind.as_str_name()));
         }
     })
@@ -158,6 +177,12 @@ fn task(id: &v1::TaskId, field: &str) -> Result<TaskId, String> {
     let task = TaskId::from(id);
     task.check().map_err(|bad| format!("Bad '{field}': {bad}"))?;
     Ok(task)
+}
+
+fn executor(id: &v1::ExecutorId, field: &str) -> Result<ExecutorId, String> {
+    let executor = ExecutorId::from(id);
+    executor.check().map_err(|bad| format!("Bad '{field}': {bad}"))?;
+    Ok(executor)
 }
 
 fn acknowledge(acknowledge: call::Acknowledge) -> Result<SchedulerAction, String> {

@@ -2,11 +2,13 @@
 
 mod body;
 mod calls;
+mod events;
 mod index;
 pub mod json;
 mod legacy;
 mod messages;
 mod operator;
+mod process;
 mod routes;
 mod scheduler;
 mod stream;
@@ -27,6 +29,7 @@ use crate::about::About;
 use crate::service::{Handle, Lifeline, Stopped};
 use crate::view::View;
 use routes::Route;
+use serving::metrics::Pace;
 
 /// Views that are turned into answers at once: each may take a large buffer.
 const ENCODERS: usize = 4;
@@ -38,8 +41,20 @@ pub struct Api {
     handle: Handle,
     leader: watch::Receiver<Option<LeaderAddress>>,
     leading: watch::Receiver<bool>,
-    encoders: Semaphore,
+    encoders: Arc<Semaphore>,
+    /// Kilobytes of the states that go to operators who just subscribed.
+    states: Arc<Semaphore>,
     large_bodies: Semaphore,
+    options: Options,
+}
+
+/// What the environment and flags say of answers.
+#[derive(Debug)]
+pub struct Options {
+    /// How often `/metrics/snapshot` is answered.
+    pub pace: Pace,
+    /// Metrics of each framework are told.
+    pub per_framework: bool,
 }
 
 /// An answer that ends the handling of a request. Boxed, because answers are large and errors rare.
@@ -52,24 +67,29 @@ impl Api {
         handle: Handle,
         leader: watch::Receiver<Option<LeaderAddress>>,
         leading: watch::Receiver<bool>,
+        options: Options,
     ) -> Api {
         let (encoders, large_bodies) = (Semaphore::new(ENCODERS), Semaphore::new(body::LARGE_BODIES));
-        Api { about, handle, leader, leading, encoders, large_bodies }
+        let (encoders, states) = (Arc::new(encoders), Arc::new(Semaphore::new(events::MAX_STATES)));
+        Api { about, handle, leader, leading, encoders, states, large_bodies, options }
     }
 
     /// Answers a request.
     pub async fn handle(&self, request: Request<Incoming>, lifeline: Lifeline) -> Response<Body> {
         let (peer, method, uri) = (lifeline.peer(), request.method().clone(), request.uri().clone());
+        let gzip = serving::gzip::is_accepted(request.headers());
         let answer = match routes::find(request.uri().path()) {
             Ok(Route::Scheduler) => scheduler::handle(self, request, lifeline).await,
-            Ok(Route::Operator) => operator::handle(self, request).await,
+            Ok(Route::Operator) => operator::handle(self, request, lifeline).await,
             Ok(Route::Teardown) => legacy::teardown(self, request).await,
             Ok(Route::Page(page)) => legacy::page(self, page, request.uri()).await,
+            Ok(Route::Process(page)) => process::page(self, page, request.uri()).await,
             Ok(Route::Health) => Ok(empty(StatusCode::OK)),
             Ok(Route::Redirect) => Ok(self.redirect("")),
-            Err(refused) => Err(refused.answer()),
+            Err(none) => Err(routes::answer(none)),
         };
         let answer = answer.unwrap_or_else(|refusal| *refusal);
+        let answer = if gzip { body::compressed(answer).await } else { answer };
         tracing::debug!(%peer, %method, %uri, status = answer.status().as_u16(), "answered");
         answer
     }

@@ -1,7 +1,10 @@
 //! `POST /api/v1`: the calls of operators.
 
+use http::header::{CONTENT_TYPE, HeaderValue};
 use http::{Request, Response, StatusCode};
 use hyper::body::Incoming;
+use serving::files::{self, Attached};
+use serving::logging;
 use wire::media::{self, Media};
 use wire::v1;
 use wire::v1::maintenance::{ClusterStatus, Schedule};
@@ -10,17 +13,22 @@ use wire::v1::master::response::{self, Type as Answer};
 use wire::v1::master::{Call, Response as Message};
 use wire::v1::quota::QuotaStatus;
 
+use super::events::WatchStream;
 use super::index::Index;
 use super::legacy::roles;
 use super::scheduler::read;
-use super::{Api, Body, Refusal, empty, messages, need_post, refuse, refused, stopped, with_type};
+use super::{Api, Body, Refusal, empty, messages, need_post, process, refuse, refused, stopped, with_type};
 use crate::about::About;
 use crate::logic::{Event, OperatorAction};
-use crate::version;
+use crate::service::Lifeline;
 use crate::view::View;
 
 /// Answers a call. The checks stand in Mesos' order: the first that fails decides the code.
-pub async fn handle(api: &Api, request: Request<Incoming>) -> Result<Response<Body>, Refusal> {
+pub async fn handle(
+    api: &Api,
+    request: Request<Incoming>,
+    lifeline: Lifeline,
+) -> Result<Response<Body>, Refusal> {
     api.need_leader(request.uri())?;
     need_post(request.method())?;
     let headers = request.headers().clone();
@@ -29,10 +37,54 @@ pub async fn handle(api: &Api, request: Request<Incoming>) -> Result<Response<Bo
     let media = media::accept(&headers).map_err(|why| refuse(why.status(), &why.to_string()))?;
     match kind {
         Type::Teardown | Type::MarkAgentGone => change(api, call).await,
+        Type::Subscribe => subscribe(api, media, lifeline).await,
+        Type::SetLoggingLevel => set_logging_level(call),
+        Type::GetMetrics | Type::ListFiles | Type::ReadFile => {
+            Ok(encoded(media, &of_process(api, kind, call).await?))
+        }
         kind => match answer(kind) {
             Some(make) => api.read_view(move |about, view| encoded(media, &make(about, view))).await,
             None => Err(refuse(StatusCode::NOT_IMPLEMENTED, &missing(kind))),
         },
+    }
+}
+
+/// Mesos: a stream of records whose Content-Type is that of the records; there is no stream id.
+async fn subscribe(api: &Api, media: Media, lifeline: Lifeline) -> Result<Response<Body>, Refusal> {
+    let told = api.handle.watch(lifeline.clone()).await.map_err(stopped)?;
+    let mut response = Response::new(Body::Watch(Box::new(WatchStream::new(api, told, media, lifeline))));
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(media.content_type()));
+    Ok(response)
+}
+
+fn set_logging_level(call: Call) -> Result<Response<Body>, Refusal> {
+    let Some(part) = call.set_logging_level else {
+        return Err(refuse(StatusCode::BAD_REQUEST, "Expecting 'set_logging_level' to be present"));
+    };
+    logging::set_by_call(part.level, part.duration.nanoseconds)
+        .map_err(|why| process::refused_level(&why))?;
+    Ok(empty(StatusCode::OK))
+}
+
+/// The calls about the process rather than the cluster.
+async fn of_process(api: &Api, kind: Type, call: Call) -> Result<Message, Refusal> {
+    match (kind, call.list_files, call.read_file) {
+        (Type::ListFiles, Some(part), _) => {
+            let list = move |attached: &Attached| files::list_files(attached, &part.path);
+            let file_infos = process::with_files(api, list).await?;
+            Ok(Message { list_files: Some(response::ListFiles { file_infos }), ..of(Answer::ListFiles) })
+        }
+        (Type::ReadFile, _, Some(part)) => {
+            let read =
+                move |attached: &Attached| files::read_file(attached, &part.path, part.offset, part.length);
+            let chunk = process::with_files(api, read).await?;
+            let read_file = Some(response::ReadFile { size: chunk.size, data: chunk.data.into() });
+            Ok(Message { read_file, ..of(Answer::ReadFile) })
+        }
+        _ => {
+            let metrics = process::snapshot(api).await?.messages();
+            Ok(Message { get_metrics: Some(response::GetMetrics { metrics }), ..of(Answer::GetMetrics) })
+        }
     }
 }
 
@@ -110,8 +162,12 @@ fn answer(kind: Type) -> Option<Make> {
         },
         Type::GetFlags => |about, _| Message { get_flags: Some(flags(about)), ..of(Answer::GetFlags) },
         Type::GetVersion => |_, _| Message {
-            get_version: Some(response::GetVersion { version_info: version::message() }),
+            get_version: Some(response::GetVersion { version_info: serving::version::info() }),
             ..of(Answer::GetVersion)
+        },
+        Type::GetLoggingLevel => |_, _| Message {
+            get_logging_level: Some(response::GetLoggingLevel { level: logging::level() }),
+            ..of(Answer::GetLoggingLevel)
         },
         Type::GetState => |_, view| Message { get_state: Some(state(view)), ..of(Answer::GetState) },
         Type::GetAgents => |_, view| Message { get_agents: Some(agents(view)), ..of(Answer::GetAgents) },
@@ -165,7 +221,8 @@ fn flags(about: &About) -> response::GetFlags {
     response::GetFlags { flags: about.flags.iter().map(flag).collect() }
 }
 
-fn state(view: &View) -> response::GetState {
+/// All of the state, as GET_STATE and the first event of a subscription show it.
+pub fn state(view: &View) -> response::GetState {
     response::GetState {
         get_tasks: Some(tasks(view)),
         get_executors: Some(response::GetExecutors::default()),

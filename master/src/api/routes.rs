@@ -3,7 +3,7 @@
 use http::StatusCode;
 
 use super::{Refusal, empty, text};
-use wire::query::decode;
+use serving::routes::NoRoute;
 
 /// Where a request goes.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -20,6 +20,29 @@ pub enum Route {
     Redirect,
     /// One of the older JSON pages.
     Page(Page),
+    /// What every process of Mesos' has.
+    Process(Process),
+}
+
+/// What every process of Mesos' has, whoever leads.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Process {
+    /// `/metrics/snapshot`
+    Snapshot,
+    /// `/metrics`, for Prometheus.
+    Prometheus,
+    /// `/logging/toggle`
+    Logging,
+    /// `/system/stats.json`
+    System,
+    /// `/files/browse`
+    Browse,
+    /// `/files/read`
+    Read,
+    /// `/files/download`
+    Download,
+    /// `/files/debug`
+    Debug,
 }
 
 /// The older JSON pages.
@@ -43,69 +66,46 @@ pub enum Page {
     Version,
 }
 
-/// Why there is none.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum NoRoute {
-    /// The path is not well encoded.
-    Malformed,
-    /// Nothing is there.
-    Unknown,
-}
-
-impl NoRoute {
-    /// The answer. Mesos: 404 with an empty body.
-    pub fn answer(self) -> Refusal {
-        Box::new(match self {
-            NoRoute::Malformed => text(StatusCode::BAD_REQUEST, "The path is not well encoded"),
-            NoRoute::Unknown => empty(StatusCode::NOT_FOUND),
-        })
-    }
-}
-
 const ROUTES: &[(&str, Route)] = &[
     ("api/v1", Route::Operator),
     ("api/v1/scheduler", Route::Scheduler),
+    ("files/browse", Route::Process(Process::Browse)),
+    ("files/debug", Route::Process(Process::Debug)),
+    ("files/download", Route::Process(Process::Download)),
+    ("files/read", Route::Process(Process::Read)),
     ("flags", Route::Page(Page::Flags)),
     ("frameworks", Route::Page(Page::Frameworks)),
     ("health", Route::Health),
+    ("logging/toggle", Route::Process(Process::Logging)),
+    ("metrics", Route::Process(Process::Prometheus)),
+    ("metrics/snapshot", Route::Process(Process::Snapshot)),
     ("redirect", Route::Redirect),
     ("roles", Route::Page(Page::Roles)),
     ("slaves", Route::Page(Page::Slaves)),
     ("state", Route::Page(Page::State)),
     ("state-summary", Route::Page(Page::StateSummary)),
+    ("system/stats.json", Route::Process(Process::System)),
     ("tasks", Route::Page(Page::Tasks)),
     ("teardown", Route::Teardown),
     ("version", Route::Page(Page::Version)),
 ];
 
-/// Finds the route of a path as it stands in the request.
-///
-/// Mesos: the first segment names a process, `master` here; when it names none, the whole path is the master's. The
-/// longest route that the path begins with is taken.
+/// Finds the route of a path as it stands in the request, under `/master` or plain.
 pub fn find(path: &str) -> Result<Route, NoRoute> {
-    let path = decode(path, false).ok_or(NoRoute::Malformed)?;
-    if !path.starts_with('/') || path.contains("/..") {
-        return Err(NoRoute::Unknown);
+    let found = serving::routes::find(ROUTES, "master", path)?;
+    // Mesos: 404 for `/redirect/anything`.
+    match found.route {
+        Route::Redirect if !found.rest.is_empty() => Err(NoRoute::Unknown),
+        route => Ok(route),
     }
-    let mut segments: Vec<&str> = path.split('/').filter(|segment| !segment.is_empty()).collect();
-    if segments.first() == Some(&"master") {
-        segments.remove(0);
-    }
-    // No route is longer; a hostile path may be.
-    let longest = segments.len().min(3);
-    for length in (1..=longest).rev() {
-        let whole = length == segments.len();
-        let mut prefix = segments[..length].join("/");
-        if whole && let Some(name) = prefix.strip_suffix(".json") {
-            prefix.truncate(name.len());
-        }
-        if let Some((_, route)) = ROUTES.iter().find(|(name, _)| *name == prefix) {
-            // Mesos: 404 for `/redirect/anything`.
-            let found = *route != Route::Redirect || whole;
-            return found.then_some(*route).ok_or(NoRoute::Unknown);
-        }
-    }
-    Err(NoRoute::Unknown)
+}
+
+/// The answer where there is no route. Mesos: 404 with an empty body.
+pub fn answer(none: NoRoute) -> Refusal {
+    Box::new(match none {
+        NoRoute::Malformed => text(StatusCode::BAD_REQUEST, "The path is not well encoded"),
+        NoRoute::Unknown => empty(StatusCode::NOT_FOUND),
+    })
 }
 
 #[cfg(test)]
@@ -119,8 +119,8 @@ mod tests {
                 format!("/{name}"),
                 format!("/master/{name}"),
                 format!("/master/{name}/"),
-                format!("/{name}.json"),
-                format!("/master/{name}.json"),
+                format!("/{}.json", name.trim_end_matches(".json")),
+                format!("/master/{}.json", name.trim_end_matches(".json")),
                 format!("//{name}//"),
             ] {
                 assert_eq!(find(&path), Ok(*route), "{path}");
@@ -139,9 +139,17 @@ mod tests {
 
     #[test]
     fn what_is_not_there_is_not_found() {
-        for path in
-            ["/", "/master", "/master/master/state", "/slave(1)/state", "/agent/state", "/state.jso", "/api"]
-        {
+        for path in [
+            "/",
+            "/master",
+            "/master/master/state",
+            "/slave(1)/state",
+            "/agent/state",
+            "/state.jso",
+            "/api",
+            "/files",
+            "/system",
+        ] {
             assert_eq!(find(path), Err(NoRoute::Unknown), "{path}");
         }
         for path in ["/state/..", "/../state", "/master/%2e%2e/state", "/%2e./x", "*", ""] {

@@ -9,7 +9,7 @@ use wire::v1::scheduler::Call;
 use super::calls::{self, Meaning, Subscription};
 use super::stream::EventStream;
 use super::{Api, Body, Refusal, body, empty, need_post, refuse, refused, stopped};
-use crate::logic::Event;
+use crate::logic::{Event, SchedulerAction};
 use crate::service::{Lifeline, uuid};
 
 /// Names the subscription that a call belongs to.
@@ -28,11 +28,20 @@ pub async fn handle(
     match calls::meaning(call).map_err(|why| refuse(StatusCode::BAD_REQUEST, &why))? {
         Meaning::Subscribe(subscription) => subscribe(api, &headers, lifeline, *subscription).await,
         Meaning::Act { framework, action } => {
+            // Mesos looks at Accept for SUBSCRIBE and for this call, though its answer has no body.
+            if matches!(action, SchedulerAction::ReconcileOperations { .. }) {
+                media::accept(&headers).map_err(|why| refuse(why.status(), &why.to_string()))?;
+            }
+            // Mesos: 200 when the framework is described anew, 202 for all other calls.
+            let done = match action {
+                SchedulerAction::UpdateFramework { .. } => StatusCode::OK,
+                _ => StatusCode::ACCEPTED,
+            };
             let stream_token = stream_id(&headers);
             let answer =
                 api.handle.call(|call| Event::Scheduler { call, framework, stream_token, action }).await;
             answer.map_err(stopped)?.map_err(|why| refused(&why))?;
-            Ok(empty(StatusCode::ACCEPTED))
+            Ok(empty(done))
         }
         Meaning::Missing(what) => Err(refuse(StatusCode::NOT_IMPLEMENTED, what)),
     }

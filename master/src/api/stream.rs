@@ -15,19 +15,19 @@ use wire::v1::scheduler::event::{
 use super::messages;
 use crate::about::About;
 use crate::logic::SchedulerEvent;
-use crate::service::SchedulerDrain;
+use crate::service::StreamDrain;
 
 /// The events of one subscription.
 #[derive(Debug)]
 pub struct EventStream {
-    events: SchedulerDrain,
+    events: StreamDrain<SchedulerEvent>,
     media: Media,
     about: Arc<About>,
 }
 
 impl EventStream {
     /// Events in a form that the scheduler accepts.
-    pub fn new(events: SchedulerDrain, media: Media, about: Arc<About>) -> EventStream {
+    pub fn new(events: StreamDrain<SchedulerEvent>, media: Media, about: Arc<About>) -> EventStream {
         EventStream { events, media, about }
     }
 

@@ -41,6 +41,8 @@ pub(super) fn accept(
 ) {
     let found = together(state, framework, &call.offers);
     let taken: Vec<Offer> = call.offers.iter().filter_map(|id| offers::take(state, framework, id)).collect();
+    let used = u64::try_from(taken.len()).unwrap_or(u64::MAX);
+    state.tally.framework(framework, |tally| tally.offers_accepted += used);
     let (agent, role) = match found {
         Ok(found) => found,
         // Mesos: the offers that are valid come back without a filter.
@@ -91,7 +93,7 @@ fn together(state: &State, framework: &FrameworkId, ids: &[OfferId]) -> Result<(
 
 /// The offers are invalid: no operation is performed, and every task says so.
 fn drop_all(
-    state: &State,
+    state: &mut State,
     now: Timestamp,
     framework: &FrameworkId,
     operations: &[Operation],
@@ -128,7 +130,9 @@ fn perform(
     operation: Operation,
     out: &mut Vec<Effect>,
 ) {
-    let refused = match operation.r#type() {
+    let kind = operation.r#type();
+    state.tally.framework(framework, |tally| *tally.operations.entry(kind).or_default() += 1);
+    let refused = match kind {
         Type::Launch if operation.id.is_some() => {
             "Operation 'id' must not be set for LAUNCH: task statuses are its feedback".to_owned()
         }
@@ -189,7 +193,9 @@ fn launch(
     tracing::info!(framework_id = %framework, task_id = %task.id, agent_id = %task.agent, resources = %task.resources, "task launched");
     let message = link::RunTask { framework: Some((*framework_info).clone()), task: Some(info) };
     state.to_agent(&task.agent, Body::RunTask(message), out);
+    let key = (task.framework.clone(), task.id.clone());
     state.add_task(task);
+    state.publish_added_task(&key, out);
 }
 
 fn launched(
@@ -234,7 +240,7 @@ fn is_launch(operation: &Operation) -> bool {
 }
 
 fn fail_tasks(
-    state: &State,
+    state: &mut State,
     now: Timestamp,
     framework: &FrameworkId,
     operation: &Operation,
@@ -249,7 +255,7 @@ fn fail_tasks(
 }
 
 fn fail_task(
-    state: &State,
+    state: &mut State,
     now: Timestamp,
     framework: &FrameworkId,
     info: &v1::TaskInfo,
@@ -259,7 +265,9 @@ fn fail_task(
     let Some(row) = state.frameworks.get(framework) else { return };
     let (task, agent) = (TaskId::from(&info.task_id), AgentId::from(&info.agent_id));
     let news = News { task: &task, agent: Some(&agent), state: end, reason, message: message.to_owned() };
-    tell(row, news.status(now, row.partition_aware()), out);
+    let status = news.status(now, row.partition_aware());
+    tell(row, status.clone(), out);
+    state.tally.status(framework, &status);
 }
 
 /// Mesos: an operation that is dropped says so when it has an id.

@@ -9,11 +9,9 @@ use super::effect::Effect;
 use super::event::{AgentHello, LinkId, Ticket};
 use super::registry::Change;
 use super::state::{Agent, AgentFacts, State};
-use super::waits::{After, Report};
-use super::{departures, offers, pings, readmission};
-
-/// Cause of a removal, as tasks' statuses say it.
-const REPLACED: &str = "a new agent registered at the same address";
+use super::tally::Count;
+use super::waits::{After, Cause, Report};
+use super::{offers, pings, readmission};
 
 /// Refusal of a second agent on one link.
 const ONE_AGENT: &str = "this link is another agent's";
@@ -26,6 +24,7 @@ pub(super) fn register(
     hello: AgentHello,
     out: &mut Vec<Effect>,
 ) {
+    state.tally.bump(Count::RegisterAgent);
     if let Err(why) = check(&hello) {
         return refuse(link, why, out);
     }
@@ -50,8 +49,12 @@ pub(super) fn register(
         let address = hello.address.clone();
         let then = Some(Box::new((link, hello)));
         let change = Change::Remove(known.clone());
-        let ticket =
-            state.persist(&known.clone(), change, After::Remove { agent: known, cause: REPLACED, then }, out);
+        let ticket = state.persist(
+            &known.clone(),
+            change,
+            After::Remove { agent: known, cause: Cause::Replaced, then },
+            out,
+        );
         state.inner.admitting.insert(address, ticket);
         state.inner.joining.insert(link, ticket);
     }
@@ -77,6 +80,7 @@ pub(super) fn reregister(
     report: Report,
     out: &mut Vec<Effect>,
 ) {
+    state.tally.bump(Count::ReregisterAgent);
     if let Err(why) = agent.check().map_err(|bad| bad.to_string()).and_then(|()| check(&report.hello)) {
         return refuse(link, why, out);
     }
@@ -178,6 +182,7 @@ pub(super) fn registered(
 ) {
     state.inner.admitting.remove(&hello.address);
     tracing::info!(agent_id = %agent, address = %hello.address, total = %hello.total, "agent registered");
+    state.tally.bump(Count::Registrations);
     arrive(state, now, &agent, link, &hello, out);
 }
 
@@ -210,6 +215,7 @@ pub(super) fn arrive(
         pings::disconnected(state, now, agent);
     }
     pings::begin(state, now, agent, out);
+    state.publish_added_agent(agent, out);
     state.inner.allocator.hurry();
 }
 
@@ -244,22 +250,20 @@ pub(super) fn answer(state: &State, agent: &AgentId) -> Body {
         agent_id: agent.to_string(),
         master_id: settings.master.to_string(),
         ping_timeout_seconds: patience.as_secs_f64(),
+        protocol: link::PROTOCOL_VERSION,
     })
-}
-
-/// The agent ended its tasks and leaves for good.
-pub(super) fn unregister(state: &mut State, link: LinkId, out: &mut Vec<Effect>) {
-    let Some(agent) = state.inner.links.get(&link).cloned() else { return };
-    if !state.inner.transitions.contains_key(&agent) {
-        departures::begin(state, &agent, out);
-        let after = After::Remove { agent: agent.clone(), cause: "the agent unregistered", then: None };
-        state.persist(&agent, Change::Remove(agent.clone()), after, out);
-    }
 }
 
 fn check(hello: &AgentHello) -> Result<(), String> {
     if !is_semver(&hello.version) {
         return Err(format!("'{}' is no version such as 1.2.3", hello.version.escape_default()));
+    }
+    // Mesos: agents older than 1.0.0 are refused.
+    if hello.version.starts_with("0.") {
+        return Err(format!(
+            "version {} is older than 1.0.0; upgrade the agent",
+            hello.version.escape_default()
+        ));
     }
     // Mesos: an agent with a domain can't join a master without one.
     if hello.info.domain.is_some() {

@@ -1,12 +1,15 @@
 //! Calls of schedulers and operators: who may call, and where each call is carried out.
 
 use model::{FrameworkId, Timestamp};
+use wire::v1::scheduler::call::Type;
 
 use super::accept::{Accept, accept};
+use super::amend::amend;
 use super::effect::Effect;
 use super::event::{CallId, OperatorAction, SchedulerAction};
 use super::refused::Refused;
 use super::state::State;
+use super::tally::Count;
 use super::{departures, frameworks, offers, reconcile, tasks};
 
 /// A call of a scheduler other than SUBSCRIBE.
@@ -18,13 +21,51 @@ pub(super) fn scheduler(
     action: SchedulerAction,
     out: &mut Vec<Effect>,
 ) {
-    let outcome = may_call(state, &framework, stream_token);
-    let fine = outcome.is_ok();
-    // Mesos: the call is answered once it is checked, before it is carried out.
+    let mut outcome = may_call(state, &framework, stream_token);
+    if outcome.is_ok() {
+        count(state, &framework, &action);
+    }
+    // Mesos: whether a framework is described anew is said when it is; every other call is answered once it is checked,
+    // before it is carried out.
+    let action = match action {
+        SchedulerAction::UpdateFramework { info, suppressed_roles } => {
+            if outcome.is_ok() {
+                outcome = amend(state, &framework, *info, &suppressed_roles, out);
+            }
+            None
+        }
+        action => Some(action).filter(|_| outcome.is_ok()),
+    };
     out.push(Effect::Answer { call, outcome });
-    if fine {
+    if let Some(action) = action {
         carry_out(state, now, &framework, action, out);
     }
+}
+
+fn count(state: &mut State, framework: &FrameworkId, action: &SchedulerAction) {
+    let kind = action.kind();
+    state.tally.framework(framework, |tally| *tally.calls.entry(kind).or_default() += 1);
+    let message = match kind {
+        Type::Teardown => Count::UnregisterFramework,
+        Type::Accept => Count::LaunchTasks,
+        Type::Decline => Count::DeclineOffers,
+        Type::Revive => Count::ReviveOffers,
+        Type::Suppress => Count::SuppressOffers,
+        Type::Kill => Count::KillTask,
+        Type::Acknowledge => Count::StatusUpdateAcknowledgement,
+        Type::Reconcile => Count::ReconcileTasks,
+        Type::Request => Count::ResourceRequest,
+        Type::Message => Count::FrameworkToExecutor,
+        Type::ReconcileOperations => Count::ReconcileOperations,
+        Type::AcknowledgeOperationStatus => Count::OperationAcknowledgement,
+        Type::Subscribe
+        | Type::Shutdown
+        | Type::UpdateFramework
+        | Type::AcceptInverseOffers
+        | Type::DeclineInverseOffers
+        | Type::Unknown => return,
+    };
+    state.tally.bump(message);
 }
 
 /// Mesos checks in this order: the framework is known, it is connected, the header is there, it is the current one.
@@ -69,7 +110,15 @@ fn carry_out(
             reconcile::implicit(state, now, framework, out);
         }
         SchedulerAction::Reconcile { tasks } => reconcile::explicit(state, now, framework, &tasks, out),
-        SchedulerAction::Request => {}
+        SchedulerAction::Message { agent, .. } => tasks::message(state, &agent),
+        SchedulerAction::Shutdown { agent, executor } => {
+            tasks::shut_down_executor(state, framework, &agent, &executor, out);
+        }
+        SchedulerAction::ReconcileOperations { operations } => {
+            reconcile::operations(state, framework, operations, out);
+        }
+        // Described above; the others do nothing.
+        SchedulerAction::UpdateFramework { .. } | SchedulerAction::Request | SchedulerAction::Ignored(_) => {}
     }
 }
 

@@ -11,8 +11,10 @@ use super::event::{AgentHello, CallId, LinkId};
 use super::offers;
 use super::refused::Refused;
 use super::registry::Change;
+use super::removals;
 use super::state::{State, Task};
-use super::waits::After;
+use super::tally::Count;
+use super::waits::{After, Cause};
 
 /// How an agent leaves the table.
 #[derive(Clone, Copy, Debug)]
@@ -20,7 +22,7 @@ enum Farewell {
     /// It doesn't answer; it may come back.
     Unreachable(Timestamp),
     /// It left for good, for this cause.
-    Removed(&'static str),
+    Removed(Cause),
     /// An operator said so.
     Gone,
 }
@@ -40,6 +42,34 @@ pub(super) fn mark_unreachable(state: &mut State, now: Timestamp, agent: &AgentI
     begin(state, agent, out);
     let after = After::Unreachable { agent: agent.clone(), since: now };
     state.persist(agent, Change::MarkUnreachable(agent.clone(), now), after, out);
+}
+
+/// The agent ended its tasks and leaves for good.
+pub(super) fn unregister(state: &mut State, link: LinkId, out: &mut Vec<Effect>) {
+    state.tally.bump(Count::UnregisterAgent);
+    let inner = &state.inner;
+    let joins = || inner.waiting.get(inner.joining.get(&link)?)?.agent();
+    let Some(agent) = inner.links.get(&link).or_else(joins).cloned() else { return };
+    if state.inner.transitions.contains_key(&agent) {
+        // Another change of it is being written: this one is its turn after that.
+        state.inner.leaving.insert(agent);
+    } else {
+        let_go(state, &agent, out);
+    }
+}
+
+/// A change of an agent is written, which has said meanwhile that it leaves.
+pub(super) fn leaves_now(state: &mut State, agent: &AgentId, out: &mut Vec<Effect>) {
+    let member = state.agents.contains(agent) || state.unreachable.contains_key(agent);
+    if member && !state.inner.transitions.contains_key(agent) {
+        let_go(state, agent, out);
+    }
+}
+
+fn let_go(state: &mut State, agent: &AgentId, out: &mut Vec<Effect>) {
+    begin(state, agent, out);
+    let after = After::Remove { agent: agent.clone(), cause: Cause::Unregistered, then: None };
+    state.persist(agent, Change::Remove(agent.clone()), after, out);
 }
 
 /// MARK_AGENT_GONE of an operator.
@@ -76,6 +106,13 @@ pub(super) fn unreachable(
     since: Timestamp,
     out: &mut Vec<Effect>,
 ) {
+    state.tally.bump(Count::UnreachableCompleted);
+    if state.agents.contains(agent) {
+        state.tally.bump(Count::Removals);
+        state.tally.bump(Count::RemovalsUnhealthy);
+    } else if state.recovered.contains_key(agent) {
+        state.tally.bump(Count::RecoveryRemovals);
+    }
     state.unreachable.insert(agent.clone(), since);
     leave(state, now, agent, Farewell::Unreachable(since), out);
 }
@@ -85,10 +122,21 @@ pub(super) fn removed(
     state: &mut State,
     now: Timestamp,
     agent: &AgentId,
-    cause: &'static str,
+    cause: Cause,
     then: Option<(LinkId, AgentHello)>,
     out: &mut Vec<Effect>,
 ) {
+    if state.agents.contains(agent) {
+        state.tally.bump(Count::Removals);
+        state.tally.bump(match cause {
+            Cause::Replaced => Count::RemovalsRegistered,
+            Cause::Unregistered => Count::RemovalsUnregistered,
+        });
+    }
+    if state.unreachable.remove(agent).is_some() {
+        let end = (TaskState::Gone, Reason::AgentRemoved, format!("Agent removed: {}", cause.text()));
+        lose_unreachable_tasks(state, now, agent, end, out);
+    }
     let address = state.agents.get(agent).map(|row| row.facts.address.clone());
     leave(state, now, agent, Farewell::Removed(cause), out);
     if let Some(address) = address {
@@ -113,11 +161,17 @@ pub(super) fn gone(
     out.push(Effect::Answer { call, outcome: Ok(()) });
     let message = format!("Agent '{agent}' was marked gone by an operator");
     state.to_agent(agent, Body::Shutdown(link::Shutdown { message }), out);
-    lose_unreachable_tasks(state, now, agent, out);
+    let end = "The agent was marked gone by an operator".to_owned();
+    let end = (TaskState::GoneByOperator, Reason::AgentRemovedByOperator, end);
+    lose_unreachable_tasks(state, now, agent, end, out);
+    if state.agents.contains(agent) {
+        state.tally.bump(Count::Removals);
+    }
     leave(state, now, agent, Farewell::Gone, out);
 }
 
 fn leave(state: &mut State, now: Timestamp, agent: &AgentId, farewell: Farewell, out: &mut Vec<Effect>) {
+    removals::forget(state, agent);
     let was_member = state.recovered.remove(agent).is_some() | state.agents.contains(agent);
     offers::rescind_of_agent(state, agent, out);
     state.drop_ghosts(agent);
@@ -127,8 +181,9 @@ fn leave(state: &mut State, now: Timestamp, agent: &AgentId, farewell: Farewell,
             part(state, now, task, farewell, &hostname, out);
         }
     }
-    if let Some(link) = state.drop_agent(agent).and_then(|row| row.link) {
-        out.push(Effect::CloseLink { link });
+    if let Some(row) = state.drop_agent(agent) {
+        state.publish_removed_agent(agent, out);
+        out.extend(row.link.map(|link| Effect::CloseLink { link }));
     }
     if was_member {
         announce_failure(state, agent, out);
@@ -156,7 +211,7 @@ fn part(
             ((TaskState::Unreachable, removed, message), Some(since))
         }
         Farewell::Removed(cause) => {
-            let message = format!("Agent {hostname} removed: {cause}");
+            let message = format!("Agent {hostname} removed: {}", cause.text());
             ((ended.unwrap_or(TaskState::Gone), removed, message), None)
         }
         Farewell::Gone => {
@@ -173,15 +228,20 @@ fn part(
     }
 }
 
-fn lose_unreachable_tasks(state: &mut State, now: Timestamp, agent: &AgentId, out: &mut Vec<Effect>) {
+fn lose_unreachable_tasks(
+    state: &mut State,
+    now: Timestamp,
+    agent: &AgentId,
+    end: (TaskState, Reason, String),
+    out: &mut Vec<Effect>,
+) {
     let keys = state.inner.unreachable_of_agent.get(agent).cloned().unwrap_or_default();
     for key in keys {
         let Some(mut task) = state.drop_unreachable_task(&key) else { continue };
         // Frameworks without PARTITION_AWARE were told LOST already.
         if !task.sent.is_terminal() {
-            let message = "The agent was marked gone by an operator".to_owned();
-            let news = (TaskState::GoneByOperator, Reason::AgentRemovedByOperator, message);
-            state.declare(now, &mut task, news, out);
+            task.unreachable_since = None;
+            state.declare(now, &mut task, end.clone(), out);
         }
         state.complete(task);
     }

@@ -3,11 +3,13 @@
 use std::sync::Arc;
 
 use model::{AgentId, ExecutorId, FrameworkId, OfferId};
+use wire::v1::scheduler::event::Type;
 use wire::{link, v1};
 
 use super::event::{CallId, LinkId, Offer, StreamId, Ticket};
 use super::refused::Refused;
 use super::registry::Change;
+use super::watch::OperatorEvent;
 
 /// What is to be done.
 #[derive(Clone, Debug)]
@@ -38,10 +40,19 @@ pub enum Effect {
         /// The event.
         event: SchedulerEvent,
     },
-    /// End a scheduler's stream after what was sent before.
+    /// End a scheduler's or an operator's stream after what was sent before.
     CloseStream {
         /// Which.
         stream: StreamId,
+    },
+    /// Send an event to all operators that watch.
+    ToOperators(OperatorEvent),
+    /// Send an event to one operator.
+    ToOperator {
+        /// Its stream.
+        stream: StreamId,
+        /// The event.
+        event: OperatorEvent,
     },
     /// Answer a call.
     Answer {
@@ -84,6 +95,22 @@ pub enum SchedulerEvent {
     Error(String),
     /// Still here.
     Heartbeat,
+}
+
+impl SchedulerEvent {
+    /// The type of its message.
+    pub fn kind(&self) -> Type {
+        match self {
+            SchedulerEvent::Subscribed { .. } => Type::Subscribed,
+            SchedulerEvent::Offers(_) => Type::Offers,
+            SchedulerEvent::Rescind(_) => Type::Rescind,
+            SchedulerEvent::Update(_) => Type::Update,
+            SchedulerEvent::UpdateOperation(_) => Type::UpdateOperationStatus,
+            SchedulerEvent::Failure { .. } => Type::Failure,
+            SchedulerEvent::Error(_) => Type::Error,
+            SchedulerEvent::Heartbeat => Type::Heartbeat,
+        }
+    }
 }
 
 /// An offer with what its message shows of the agent.

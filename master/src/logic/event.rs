@@ -6,8 +6,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use model::{AgentId, FrameworkId, OfferId, Resources, Role, TaskId, TaskState};
+use model::{AgentId, ExecutorId, FrameworkId, OfferId, Resources, Role, TaskId, TaskState};
 use wire::v1;
+use wire::v1::scheduler::call;
 
 use super::registry::Contents;
 
@@ -15,7 +16,7 @@ use super::registry::Contents;
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub struct LinkId(pub u64);
 
-/// One scheduler subscription, numbered by the service; a number is never used again.
+/// One subscription of a scheduler or an operator, numbered by the service; a number is never used again.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub struct StreamId(pub u64);
 
@@ -100,7 +101,12 @@ pub enum Event {
         /// What it wants.
         action: SchedulerAction,
     },
-    /// A scheduler's stream ended.
+    /// An operator subscribes to the event stream.
+    Watch {
+        /// Its new stream.
+        stream: StreamId,
+    },
+    /// A scheduler's or an operator's stream ended.
     StreamLost {
         /// Which.
         stream: StreamId,
@@ -207,6 +213,58 @@ pub enum SchedulerAction {
     },
     /// REQUEST: accepted, does nothing in this allocator (as in Mesos').
     Request,
+    /// Describe the framework anew.
+    UpdateFramework {
+        /// All of the new description.
+        info: Box<v1::FrameworkInfo>,
+        /// Roles that want no offers from now on.
+        suppressed_roles: Vec<String>,
+    },
+    /// Bytes for an executor.
+    Message {
+        /// Where it runs.
+        agent: AgentId,
+        /// Which.
+        executor: ExecutorId,
+    },
+    /// End an executor.
+    Shutdown {
+        /// Where it runs.
+        agent: AgentId,
+        /// Which.
+        executor: ExecutorId,
+    },
+    /// Tell the state of these operations, or of all when empty.
+    ReconcileOperations {
+        /// Which, and where they may be.
+        operations: Vec<v1::scheduler::call::reconcile_operations::Operation>,
+    },
+    /// A call about what doesn't exist here (inverse offers, statuses of operations): ignored, as Mesos ignores
+    /// unknown ones.
+    Ignored(call::Type),
+}
+
+impl SchedulerAction {
+    /// The type of its call.
+    pub fn kind(&self) -> call::Type {
+        use call::Type;
+        match self {
+            SchedulerAction::Teardown => Type::Teardown,
+            SchedulerAction::Accept { .. } => Type::Accept,
+            SchedulerAction::Decline { .. } => Type::Decline,
+            SchedulerAction::Revive { .. } => Type::Revive,
+            SchedulerAction::Suppress { .. } => Type::Suppress,
+            SchedulerAction::Kill { .. } => Type::Kill,
+            SchedulerAction::Acknowledge { .. } => Type::Acknowledge,
+            SchedulerAction::Reconcile { .. } => Type::Reconcile,
+            SchedulerAction::Request => Type::Request,
+            SchedulerAction::UpdateFramework { .. } => Type::UpdateFramework,
+            SchedulerAction::Message { .. } => Type::Message,
+            SchedulerAction::Shutdown { .. } => Type::Shutdown,
+            SchedulerAction::ReconcileOperations { .. } => Type::ReconcileOperations,
+            SchedulerAction::Ignored(kind) => *kind,
+        }
+    }
 }
 
 /// Calls of an operator that change something.

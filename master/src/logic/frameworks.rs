@@ -8,6 +8,7 @@ use wire::link;
 use wire::link::from_master::Body;
 use wire::v1;
 use wire::v1::framework_info::capability::Type as Capability;
+use wire::v1::scheduler::call;
 use wire::v1::task_status::Reason;
 
 use super::effect::{Effect, SchedulerEvent};
@@ -15,6 +16,7 @@ use super::event::StreamId;
 use super::offers;
 use super::state::{Framework, State};
 use super::subscription::{self, Wanted};
+use super::tally::Count;
 use super::timers::Timer;
 
 impl Framework {
@@ -48,12 +50,24 @@ pub(super) fn subscribe(state: &mut State, now: Timestamp, who: Subscriber, out:
         Some(id) => FrameworkId::from(id),
         None => state.next_framework_id(),
     };
-    if state.frameworks.contains(&id) {
+    let known = state.frameworks.contains(&id);
+    state.tally.bump(if wanted.info.id.is_some() {
+        Count::ReregisterFramework
+    } else {
+        Count::RegisterFramework
+    });
+    if known {
         replace(state, now, &id, wanted, out);
     } else {
         add(state, now, &id, wanted);
     }
     attach(state, now, &id, stream, token, out);
+    state.tally.framework(&id, |tally| *tally.calls.entry(call::Type::Subscribe).or_default() += 1);
+    if known {
+        state.publish_framework(&id, out);
+    } else {
+        state.publish_added_framework(&id, out);
+    }
 }
 
 /// A framework that this master didn't know. Mesos: one with an id is accepted under it.
@@ -61,6 +75,7 @@ fn add(state: &mut State, now: Timestamp, id: &FrameworkId, wanted: Wanted) {
     tracing::info!(framework_id = %id, name = %wanted.info.name, "framework subscribed");
     let info = v1::FrameworkInfo { id: Some(id.into()), ..wanted.info };
     state.frameworks.insert(id.clone(), unattached(now, id, info, wanted.roles, wanted.suppressed));
+    state.tally.frameworks.insert(id.clone(), Default::default());
 }
 
 fn unattached(
@@ -189,7 +204,7 @@ pub(super) fn remove(state: &mut State, now: Timestamp, id: &FrameworkId, out: &
         state.to_agent(&agent, Body::ShutdownFramework(message), out);
     }
     let stream = state.frameworks.get_mut(id).and_then(|row| row.stream.take());
-    end_tasks(state, now, id);
+    end_tasks(state, now, id, out);
     state.drop_ghosts_of(id);
     state.inner.allocator.framework_leaves(id);
     stop_waiting(state, id);
@@ -202,26 +217,29 @@ pub(super) fn remove(state: &mut State, now: Timestamp, id: &FrameworkId, out: &
     row.stream_token = None;
     row.active = false;
     row.unregistered = Some(now);
-    state.completed_frameworks.push_back(Arc::new(row));
+    let row = Arc::new(row);
+    state.tally.frameworks.remove(id);
+    state.publish_removed_framework(&row, out);
+    state.completed_frameworks.push_back(row);
     while state.completed_frameworks.len() > state.settings.max_completed_frameworks {
         state.completed_frameworks.pop_front();
     }
 }
 
-/// Mesos: nobody is told, the stream is closed.
-fn end_tasks(state: &mut State, now: Timestamp, id: &FrameworkId) {
+/// Mesos: the framework isn't told, its stream is closed (it has none any more in its row).
+fn end_tasks(state: &mut State, now: Timestamp, id: &FrameworkId, out: &mut Vec<Effect>) {
     let live: Vec<_> = state.tasks_of(id).map(|task| (id.clone(), task.id.clone())).collect();
     let lost: Vec<_> = state.unreachable_tasks_of(id).map(|task| (id.clone(), task.id.clone())).collect();
     let mut ended: Vec<_> = live.iter().filter_map(|key| state.drop_task(key)).collect();
     ended.extend(lost.iter().filter_map(|key| state.drop_unreachable_task(key)));
     for mut task in ended {
+        if task.latest.is_terminal() {
+            // Its end stays what it is.
+            state.complete(task);
+            continue;
+        }
         let message = format!("Framework {id} removed");
-        state.declare(
-            now,
-            &mut task,
-            (TaskState::Killed, Reason::FrameworkRemoved, message),
-            &mut Vec::new(),
-        );
+        state.declare(now, &mut task, (TaskState::Killed, Reason::FrameworkRemoved, message), out);
         state.complete(task);
     }
 }
@@ -246,7 +264,9 @@ pub(super) fn named_by_agent(
         tracing::info!(framework_id = %id, agent_id = %agent, "framework recovered from an agent");
         let roles = subscription::roles_said(info);
         let row = Framework { recovered: true, ..unattached(now, &id, info.clone(), roles, Vec::new()) };
-        state.frameworks.insert(id, row);
+        state.frameworks.insert(id.clone(), row);
+        state.tally.frameworks.insert(id.clone(), Default::default());
+        state.publish_added_framework(&id, out);
     }
 }
 
@@ -270,7 +290,7 @@ impl State {
     }
 
     /// Agents that run something of a framework.
-    fn agents_of(&self, id: &FrameworkId) -> Vec<AgentId> {
+    pub(super) fn agents_of(&self, id: &FrameworkId) -> Vec<AgentId> {
         let mut agents: Vec<AgentId> = self.tasks_of(id).map(|task| task.agent.clone()).collect();
         let haunted = self.inner.ghosts.iter().filter(|(_, ghosts)| ghosts.keys().any(|key| key.0 == *id));
         agents.extend(haunted.map(|(agent, _)| agent.clone()));

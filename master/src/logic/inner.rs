@@ -6,6 +6,7 @@ use std::time::Duration;
 use model::{AgentId, FrameworkId, OfferId, Resources, TaskId, Timestamp};
 
 use super::event::{LinkId, StreamId, Ticket};
+use super::removals::Removals;
 use super::timers::{Key, Timers};
 use super::waits::After;
 use crate::allocator::Allocator;
@@ -38,6 +39,14 @@ pub(crate) struct Inner {
     pub(super) addresses: BTreeMap<String, AgentId>,
     /// Pings of registered agents.
     pub(super) pings: BTreeMap<AgentId, Pings>,
+    /// Streams of operators that watch, oldest first.
+    pub(super) watchers: BTreeSet<StreamId>,
+    /// Agents that are to be marked unreachable.
+    pub(super) removals: Removals,
+    /// Agents that said that they leave while another change of them is being written.
+    pub(super) leaving: BTreeSet<AgentId>,
+    /// How many agents the registry had when this master began to lead.
+    pub(super) recovered_at_first: usize,
     /// Connected frameworks by stream.
     pub(super) streams: BTreeMap<StreamId, FrameworkId>,
     /// Timers of frameworks that are away. They may be years off, so the ones that mean nothing any more are taken back.
@@ -94,6 +103,10 @@ impl Inner {
             links: BTreeMap::new(),
             addresses: BTreeMap::new(),
             pings: BTreeMap::new(),
+            watchers: BTreeSet::new(),
+            removals: Removals::default(),
+            leaving: BTreeSet::new(),
+            recovered_at_first: 0,
             streams: BTreeMap::new(),
             failovers: BTreeMap::new(),
             tasks_of_agent: BTreeMap::new(),

@@ -5,6 +5,7 @@
 
 mod accept;
 mod agents;
+mod amend;
 mod audit;
 mod calls;
 mod departures;
@@ -20,14 +21,17 @@ mod reconcile;
 mod recovery;
 mod refused;
 mod registry;
+mod removals;
 mod state;
 mod status;
 mod subscription;
 mod table;
+mod tally;
 mod tasks;
 mod timers;
 mod validate;
 mod waits;
+mod watch;
 
 use std::sync::Arc;
 
@@ -43,6 +47,8 @@ pub use refused::Refused;
 pub use registry::{Change, Contents};
 pub use state::{Agent, AgentFacts, Framework, Settings, State, Task};
 pub use table::Table;
+pub use tally::{Count, FrameworkTally, Tally};
+pub use watch::OperatorEvent;
 
 use frameworks::Subscriber;
 use timers::Timer;
@@ -65,18 +71,28 @@ impl State {
             offers: Table::new(),
             random: Random::new(seed),
             elected: now,
+            tally: Tally::default(),
             inner,
         }
     }
 
     /// Lets one thing happen: changes the state and appends what is to be done to `out`, to be carried out in order.
     pub fn step(&mut self, now: Timestamp, event: Event, out: &mut Vec<Effect>) {
+        if self.begin(now, event, out) {
+            self.settle(now, out);
+        }
+    }
+
+    /// The first half of a step: takes the event in. Answers whether the other half, [`State::settle`], is to follow.
+    pub(crate) fn begin(&mut self, now: Timestamp, event: Event, out: &mut Vec<Effect>) -> bool {
         // What comes before the election or after the registry failed finds nobody who may act on it.
         if self.inner.stepped_down || !(self.inner.elected || matches!(event, Event::Elected(_))) {
-            return;
+            return false;
         }
+        let before = out.len();
         self.take_in(now, event, out);
-        self.settle(now, out);
+        self.count_events(&out[before..]);
+        true
     }
 
     /// When [`Event::Tick`] is due next; earlier ones do no harm.
@@ -94,7 +110,7 @@ impl State {
             Event::AgentReregisters { link, agent, hello, tasks, frameworks } => {
                 agents::reregister(self, now, link, agent, Report { hello: *hello, tasks, frameworks }, out);
             }
-            Event::AgentUnregisters { link } => agents::unregister(self, link, out),
+            Event::AgentUnregisters { link } => departures::unregister(self, link, out),
             Event::TaskUpdate { link, framework, status, latest } => {
                 tasks::update(self, link, framework, *status, latest, out);
             }
@@ -106,7 +122,11 @@ impl State {
             Event::Scheduler { call, framework, stream_token, action } => {
                 calls::scheduler(self, now, (call, framework), stream_token, action, out);
             }
-            Event::StreamLost { stream } => frameworks::stream_lost(self, now, stream),
+            Event::StreamLost { stream } => {
+                watch::lost(self, stream);
+                frameworks::stream_lost(self, now, stream);
+            }
+            Event::Watch { stream } => watch::subscribe(self, now, stream, out),
             Event::Operator { call, action } => calls::operator(self, now, call, action, out),
             Event::Persisted { ticket, done } => recovery::persisted(self, now, ticket, done, out),
             Event::Tick => self.fire_timers(now, out),
@@ -123,6 +143,8 @@ impl State {
                 Timer::RecoveryOver => recovery::recovery_over(self, now, out),
                 Timer::OfferExpires(offer) => offers::rescind(self, &offer, out),
                 Timer::Prune => recovery::prune(self, now, out),
+                Timer::Removal => removals::due(self, now, out),
+                Timer::OperatorHeartbeat(stream) => watch::heartbeat(self, now, stream, out),
             }
         }
         if self.inner.allocator.next_batch().is_some_and(|batch| batch <= now) {
@@ -131,7 +153,8 @@ impl State {
     }
 
     /// What follows from a step as a whole: agents whose free resources changed, and offers of them.
-    fn settle(&mut self, now: Timestamp, out: &mut Vec<Effect>) {
+    pub(crate) fn settle(&mut self, now: Timestamp, out: &mut Vec<Effect>) {
+        let before = out.len();
         for agent in std::mem::take(&mut self.inner.touched) {
             let free = self.free_of(&agent);
             self.inner.allocator.agent_gives(&agent, free.as_ref().map(|free| &free.resources));
@@ -140,5 +163,27 @@ impl State {
             offers::round(self, now, out);
         }
         self.inner.allocator.plan_batch(now);
+        self.count_events(&out[before..]);
+    }
+
+    /// Counts what schedulers are sent.
+    fn count_events(&mut self, effects: &[Effect]) {
+        for effect in effects {
+            if let Effect::ToFramework { stream, event } = effect
+                && let Some(framework) = self.inner.streams.get(stream)
+            {
+                self.tally.framework(framework, |tally| *tally.events.entry(event.kind()).or_default() += 1);
+            }
+        }
+    }
+
+    /// Writes under way.
+    pub fn queued_writes(&self) -> usize {
+        self.inner.waiting.len()
+    }
+
+    /// How long the last round of the allocator was waited for, and how many filters stand by role.
+    pub(crate) fn allocator(&self) -> &crate::allocator::Allocator {
+        &self.inner.allocator
     }
 }

@@ -10,6 +10,7 @@ use super::effect::{Effect, OfferOut, SchedulerEvent};
 use super::event::Offer;
 use super::state::State;
 use super::subscription;
+use super::tally::Count;
 use super::timers::Timer;
 use crate::allocator::Grant;
 use crate::allocator::filters::Filter;
@@ -38,7 +39,10 @@ pub(super) fn round(state: &mut State, now: Timestamp, out: &mut Vec<Effect>) {
         let free = state.free_of(&agent);
         state.inner.allocator.agent_keeps(&agent, free.as_ref().map(|free| &free.resources));
     }
+    state.tally.bump(Count::AllocationRuns);
     for (framework, mut offers) in by_framework {
+        let sent = u64::try_from(offers.len()).unwrap_or(u64::MAX);
+        state.tally.framework(&framework, |tally| tally.offers_sent += sent);
         let Some(stream) = state.frameworks.get(&framework).and_then(|row| row.stream) else { continue };
         while !offers.is_empty() {
             let rest = offers.split_off(offers.len().min(MOST_AT_ONCE));
@@ -73,6 +77,7 @@ pub(super) fn decline(
 ) {
     for id in offers {
         if let Some(offer) = take(state, framework, id) {
+            state.tally.framework(framework, |tally| tally.offers_declined += 1);
             refuse(state, now, offer, refuse_seconds);
         }
     }
@@ -174,6 +179,7 @@ pub(super) fn rescind_of_agent(state: &mut State, agent: &AgentId, out: &mut Vec
 /// Takes back an offer and tells its framework.
 pub(super) fn rescind(state: &mut State, id: &OfferId, out: &mut Vec<Effect>) {
     let Some(offer) = state.drop_offer(id) else { return };
+    state.tally.framework(&offer.framework, |tally| tally.offers_rescinded += 1);
     if let Some(stream) = state.frameworks.get(&offer.framework).and_then(|row| row.stream) {
         out.push(Effect::ToFramework { stream, event: SchedulerEvent::Rescind(offer.id) });
     }

@@ -5,14 +5,13 @@ use wire::link;
 use wire::link::from_master::Body;
 use wire::v1::task_status::Reason;
 
-use super::departures;
 use super::effect::Effect;
 use super::event::LinkId;
 use super::inner::Pings;
-use super::offers;
 use super::state::State;
 use super::timers::Timer;
 use super::waits::After;
+use super::{offers, removals};
 
 /// Starts pinging an agent. Mesos: the first ping goes out at once.
 pub(super) fn begin(state: &mut State, now: Timestamp, agent: &AgentId, out: &mut Vec<Effect>) {
@@ -53,7 +52,7 @@ pub(super) fn due(
     }
     // Mesos: pings go on while the agent is disconnected, so it is lost by them before its re-registration time is up.
     if count >= state.settings.max_agent_ping_timeouts {
-        departures::mark_unreachable(state, now, agent, out);
+        removals::schedule(state, now, agent, out);
     }
     send(state, now, agent, out);
 }
@@ -66,6 +65,7 @@ pub(super) fn pong(state: &mut State, link: LinkId) {
 
 /// The agent is heard of: no ping is missed.
 pub(super) fn answered(state: &mut State, agent: &AgentId) {
+    removals::cancel(state, agent);
     if let Some(pings) = state.inner.pings.get_mut(agent) {
         pings.unanswered = false;
     }
@@ -114,7 +114,7 @@ pub(super) fn away_too_long(
     out: &mut Vec<Effect>,
 ) {
     if state.agents.get(agent).is_some_and(|row| row.disconnected == Some(lost)) {
-        departures::mark_unreachable(state, now, agent, out);
+        removals::schedule(state, now, agent, out);
     }
 }
 

@@ -13,8 +13,9 @@ use super::event::{LinkId, ReportedTask};
 use super::inner::TaskKey;
 use super::state::{State, Task};
 use super::status::{News, tell};
+use super::tally::Count;
 use super::waits::Report;
-use super::{agents, frameworks, offers, pings, tasks};
+use super::{agents, frameworks, offers, pings, removals, tasks};
 
 /// An agent that the registry has is back. `link` is none when it was lost while the registry wrote.
 pub(super) fn readmit(
@@ -42,6 +43,7 @@ pub(super) fn rejoin(
     out: &mut Vec<Effect>,
 ) {
     tracing::info!(agent_id = %agent, tasks = report.tasks.len(), "agent re-registered");
+    state.tally.bump(Count::Reregistrations);
     agents::refresh(state, agent, &report.hello, out);
     let Some(row) = state.agents.get_mut(agent) else { return };
     let before = row.link.replace(link).filter(|before| *before != link);
@@ -79,6 +81,8 @@ fn come_back(
     out: &mut Vec<Effect>,
 ) {
     tracing::info!(agent_id = %agent, tasks = report.tasks.len(), "agent came back");
+    state.tally.bump(Count::Reregistrations);
+    removals::cancel(state, agent);
     state.recovered.remove(agent);
     let tell = if state.unreachable.remove(agent).is_some() { Tell::All } else { Tell::Lost };
     agents::arrive(state, now, agent, link, &report.hello, out);
@@ -122,7 +126,7 @@ fn adopt(
     for task in &report.tasks {
         let framework = FrameworkId::from(&task.task.framework_id);
         let key = (framework, TaskId::from(&task.task.task_id));
-        if let Some(task) = adopt_task(state, agent, &key, task, out)
+        if let Some(task) = adopt_task(state, now, agent, &key, task, out)
             && (tell == Tell::All || task.unreachable_since.is_some())
         {
             announce(state, now, &task, out);
@@ -135,6 +139,7 @@ fn adopt(
 /// Answers the task if it is new to the table, with its `unreachable_since` of before.
 fn adopt_task(
     state: &mut State,
+    now: Timestamp,
     agent: &AgentId,
     key: &TaskKey,
     report: &ReportedTask,
@@ -147,7 +152,9 @@ fn adopt_task(
     }
     if let Some(row) = state.tasks.get(key) {
         if row.agent == *agent {
+            let before = row.latest;
             tasks::observe(state, key, latest);
+            publish(state, now, key, before, out);
         } else {
             haunt(state, agent, key, report, out);
         }
@@ -171,8 +178,32 @@ fn adopt_task(
     }
     let unreachable_since = lost.as_ref().and_then(|task| task.unreachable_since);
     let task = reported_task(agent, key, latest, report, lost);
+    let before = unreachable_since.map(|_| TaskState::Unreachable);
     state.add_task(task.clone());
+    match before {
+        Some(before) => publish(state, now, key, before, out),
+        None => state.publish_added_task(key, out),
+    }
     Some(Task { unreachable_since, ..task })
+}
+
+/// Tells operators that a task was found in another state than `before`.
+fn publish(state: &State, now: Timestamp, key: &TaskKey, before: TaskState, out: &mut Vec<Effect>) {
+    let Some(task) = state.tasks.get(key) else { return };
+    let Some(framework) = state.frameworks.get(&key.0) else { return };
+    let status = found(now, task, task.latest, framework.partition_aware());
+    state.publish_task(&key.0, (before, task.latest), &status, out);
+}
+
+fn found(now: Timestamp, task: &Task, state: TaskState, partition_aware: bool) -> v1::TaskStatus {
+    let news = News {
+        task: &task.id,
+        agent: Some(&task.agent),
+        state,
+        reason: Reason::AgentReregistered,
+        message: "The agent of the task came back".to_owned(),
+    };
+    news.status(now, partition_aware)
 }
 
 /// How a task of that id on that agent ended, if its framework's list still says so.
@@ -207,14 +238,7 @@ fn reported_task(
 /// Mesos: the framework of a task that is back hears of it with reason AGENT_REREGISTERED.
 fn announce(state: &State, now: Timestamp, task: &Task, out: &mut Vec<Effect>) {
     let Some(framework) = state.frameworks.get(&task.framework) else { return };
-    let news = News {
-        task: &task.id,
-        agent: Some(&task.agent),
-        state: task.sent,
-        reason: Reason::AgentReregistered,
-        message: "The agent of the task came back".to_owned(),
-    };
-    tell(framework, news.status(now, framework.partition_aware()), out);
+    tell(framework, found(now, task, task.sent, framework.partition_aware()), out);
 }
 
 /// Has a task end that its framework must not hear of any more.

@@ -2,9 +2,11 @@
 
 use model::{AgentId, FrameworkId, TaskId, TaskState, Timestamp};
 use wire::v1;
+use wire::v1::OperationState;
+use wire::v1::scheduler::call;
 use wire::v1::task_status::Reason;
 
-use super::effect::Effect;
+use super::effect::{Effect, SchedulerEvent};
 use super::state::{Framework, State, Task};
 use super::status::{News, tell};
 
@@ -29,6 +31,51 @@ pub(super) fn explicit(
         if let Some(status) = answer(state, now, row, task, agent.as_ref()) {
             tell(row, status, out);
         }
+    }
+}
+
+/// One status per operation asked about. There are no operations that a master of this version knows, so an empty list
+/// asks for nothing.
+pub(super) fn operations(
+    state: &State,
+    framework: &FrameworkId,
+    operations: Vec<call::reconcile_operations::Operation>,
+    out: &mut Vec<Effect>,
+) {
+    let Some(stream) = state.frameworks.get(framework).and_then(|row| row.stream) else { return };
+    for operation in operations {
+        let agent = operation.agent_id.as_ref().map(AgentId::from);
+        let (found, message) = operation_state(state, agent.as_ref());
+        let mut status = v1::OperationStatus {
+            operation_id: Some(operation.operation_id),
+            agent_id: operation.agent_id,
+            resource_provider_id: operation.resource_provider_id,
+            message: Some(message.to_owned()),
+            ..Default::default()
+        };
+        status.set_state(found);
+        let event = SchedulerEvent::UpdateOperation(Box::new(status));
+        out.push(Effect::ToFramework { stream, event });
+    }
+}
+
+/// Mesos: what is said of an operation that the master doesn't know, by where it may be.
+fn operation_state(state: &State, agent: Option<&AgentId>) -> (OperationState, &'static str) {
+    match agent {
+        Some(agent) if state.recovered.contains_key(agent) => (
+            OperationState::OperationRecovering,
+            "Reconciliation: Agent is recovered but has not re-registered",
+        ),
+        Some(agent) if state.agents.contains(agent) => {
+            (OperationState::OperationUnknown, "Reconciliation: Operation is unknown to its agent")
+        }
+        Some(agent) if state.unreachable.contains_key(agent) => {
+            (OperationState::OperationUnreachable, "Reconciliation: Agent is unreachable")
+        }
+        Some(agent) if state.gone.contains_key(agent) => {
+            (OperationState::OperationGoneByOperator, "Reconciliation: Agent was marked gone by an operator")
+        }
+        _ => (OperationState::OperationUnknown, "Reconciliation: Operation and agent are unknown"),
     }
 }
 

@@ -1,5 +1,6 @@
 //! The registry: what a new leader finds in it, answers to its writes, and entries that have grown old.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use model::{AgentId, Timestamp};
@@ -10,12 +11,7 @@ use super::registry::{Change, Contents};
 use super::state::State;
 use super::timers::Timer;
 use super::waits::After;
-use super::{agents, departures, readmission};
-
-/// Mesos: every 15 minutes, entries beyond two weeks or 102,400 go, the oldest first.
-const PRUNE_INTERVAL: Duration = Duration::from_secs(15 * 60);
-const MAX_AGE: Duration = Duration::from_secs(14 * 24 * 3600);
-const MAX_ENTRIES: usize = 102_400;
+use super::{agents, departures, readmission, removals};
 
 /// This master leads now.
 pub(super) fn elected(state: &mut State, now: Timestamp, contents: Contents) {
@@ -30,19 +26,36 @@ pub(super) fn elected(state: &mut State, now: Timestamp, contents: Contents) {
     state.recovered = contents.admitted;
     state.unreachable = contents.unreachable;
     state.gone = contents.gone;
+    state.inner.recovered_at_first = state.recovered.len();
     let timers = &mut state.inner.timers;
-    timers.set(now + PRUNE_INTERVAL, Timer::Prune);
+    timers.set(now + state.settings.registry_gc_interval, Timer::Prune);
     if !state.recovered.is_empty() {
         timers.set(now + state.settings.agent_reregister_timeout, Timer::RecoveryOver);
     }
 }
 
-/// Agents of the registry that didn't come back are unreachable.
+/// Agents of the registry that didn't come back are unreachable. Mesos: when their share is above
+/// `--recovery_agent_removal_limit`, something else than those agents is broken, and the master ends.
 pub(super) fn recovery_over(state: &mut State, now: Timestamp, out: &mut Vec<Effect>) {
     let missing: Vec<AgentId> = state.recovered.keys().cloned().collect();
-    for agent in missing {
-        departures::mark_unreachable(state, now, &agent, out);
+    let (lost, all) = (missing.len(), state.inner.recovered_at_first);
+    let limit = state.settings.recovery_agent_removal_limit;
+    if share(lost, all) > limit {
+        let percent = limit * 100.0;
+        let why = format!(
+            "{lost} of {all} agents did not come back, more than the {percent}% of --recovery_agent_removal_limit"
+        );
+        state.inner.stepped_down = true;
+        return out.push(Effect::StepDown { why });
     }
+    for agent in missing {
+        removals::schedule(state, now, &agent, out);
+    }
+}
+
+#[allow(clippy::cast_precision_loss)]
+fn share(part: usize, all: usize) -> f64 {
+    if all == 0 { 0.0 } else { part as f64 / all as f64 }
 }
 
 /// The registry answered a write.
@@ -66,6 +79,7 @@ pub(super) fn persisted(
         state.inner.touched.insert(agent.clone());
     }
     state.inner.joining.retain(|_, waits| *waits != ticket);
+    let changed = after.agent().cloned();
     match after {
         After::Register { agent, link, hello } => agents::registered(state, now, agent, link, *hello, out),
         After::Reregister { agent, link, report } => {
@@ -81,15 +95,20 @@ pub(super) fn persisted(
             state.gone.retain(|agent, _| !gone.contains(agent));
         }
     }
+    if let Some(agent) = changed.filter(|agent| state.inner.leaving.remove(agent)) {
+        departures::leaves_now(state, &agent, out);
+    }
 }
 
 /// Has the registry drop old entries.
 pub(super) fn prune(state: &mut State, now: Timestamp, out: &mut Vec<Effect>) {
-    state.inner.timers.set(now + PRUNE_INTERVAL, Timer::Prune);
+    let settings = state.settings.clone();
+    let limits = (settings.registry_max_agent_age, settings.registry_max_agent_count);
+    state.inner.timers.set(now + settings.registry_gc_interval, Timer::Prune);
     let in_transition = |agent: &AgentId| state.inner.transitions.contains_key(agent);
     let unreachable: Vec<AgentId> =
-        old(&state.unreachable, now).into_iter().filter(|agent| !in_transition(agent)).collect();
-    let gone = old(&state.gone, now);
+        old(&state.unreachable, now, limits).into_iter().filter(|agent| !in_transition(agent)).collect();
+    let gone = old(&state.gone, now, limits);
     if unreachable.is_empty() && gone.is_empty() {
         return;
     }
@@ -99,12 +118,17 @@ pub(super) fn prune(state: &mut State, now: Timestamp, out: &mut Vec<Effect>) {
     out.push(Effect::Persist { ticket, change });
 }
 
-fn old(entries: &std::collections::BTreeMap<AgentId, Timestamp>, now: Timestamp) -> Vec<AgentId> {
+/// Entries beyond the age or the number, the oldest first.
+fn old(
+    entries: &BTreeMap<AgentId, Timestamp>,
+    now: Timestamp,
+    (age, count): (Duration, usize),
+) -> Vec<AgentId> {
     let mut by_age: Vec<(Timestamp, &AgentId)> =
         entries.iter().map(|(agent, since)| (*since, agent)).collect();
     by_age.sort_unstable();
-    let beyond = by_age.len().saturating_sub(MAX_ENTRIES);
-    let too_old = by_age.partition_point(|(since, _)| now.since(*since) > MAX_AGE);
+    let beyond = by_age.len().saturating_sub(count);
+    let too_old = by_age.partition_point(|(since, _)| now.since(*since) > age);
     by_age[..beyond.max(too_old)].iter().map(|(_, agent)| (*agent).clone()).collect()
 }
 
@@ -139,13 +163,12 @@ mod tests {
 
     #[test]
     fn old_and_surplus_entries_go() {
+        const DAY: Duration = Duration::from_secs(24 * 3600);
         let now = Timestamp::from_micros(30 * 24 * 3_600_000_000);
-        let entry = |n: usize, days: u64| {
-            (AgentId::new(format!("a{n:06}")), now - Duration::from_secs(days * 24 * 3600))
-        };
+        let entry = |n: usize, days: u32| (AgentId::new(format!("a{n:06}")), now - DAY * days);
         let few = [entry(1, 15), entry(2, 14), entry(3, 1)].into_iter().collect();
-        assert_eq!(old(&few, now), [AgentId::from("a000001")]);
-        let many = (0..MAX_ENTRIES + 2).map(|n| entry(n, u64::from(n != 7) + 1)).collect();
-        assert_eq!(old(&many, now), [AgentId::from("a000000"), AgentId::from("a000001")]);
+        assert_eq!(old(&few, now, (14 * DAY, 100)), [AgentId::from("a000001")]);
+        let many = (0..102).map(|n| entry(n, u32::from(n != 7) + 1)).collect();
+        assert_eq!(old(&many, now, (14 * DAY, 100)), [AgentId::from("a000000"), AgentId::from("a000001")]);
     }
 }

@@ -24,7 +24,7 @@ pub struct Contents {
 pub enum Change {
     /// An agent is new, came back, or changed its info.
     Admit(AgentId, Arc<v1::AgentInfo>),
-    /// An agent left for good.
+    /// An agent left for good, or was unreachable and is known to have ended.
     Remove(AgentId),
     /// An agent doesn't answer.
     MarkUnreachable(AgentId, Timestamp),
@@ -49,6 +49,7 @@ impl Contents {
             }
             Change::Remove(agent) => {
                 self.admitted.remove(agent);
+                self.unreachable.remove(agent);
             }
             Change::MarkUnreachable(agent, since) => {
                 self.admitted.remove(agent);

@@ -12,6 +12,7 @@ use wire::v1;
 
 use super::event::{LinkId, Offer, StreamId};
 use super::table::Table;
+use super::tally::Tally;
 
 /// What never changes during a leadership.
 #[derive(Clone, Debug)]
@@ -40,6 +41,18 @@ pub struct Settings {
     pub max_unreachable_tasks: usize,
     /// Frameworks with user root are accepted. Mesos: true.
     pub root_submissions: bool,
+    /// Least time between two agents that are marked unreachable, if set.
+    pub agent_removal_interval: Option<std::time::Duration>,
+    /// Share of the agents of the registry that may be lost when a new leader waits for them. Mesos: 1.
+    pub recovery_agent_removal_limit: f64,
+    /// Operators that watch at once; the oldest is closed beyond this. Mesos: 1000.
+    pub max_watchers: usize,
+    /// Between two prunings of the registry. Mesos: 15 min.
+    pub registry_gc_interval: std::time::Duration,
+    /// Unreachable and gone agents older than this are forgotten. Mesos: two weeks.
+    pub registry_max_agent_age: std::time::Duration,
+    /// Unreachable agents beyond this number are forgotten, the oldest first; gone ones likewise. Mesos: 102,400.
+    pub registry_max_agent_count: usize,
 }
 
 /// What an agent said of itself and that offers and views show.
@@ -169,6 +182,8 @@ pub struct State {
     pub random: Random,
     /// When this leadership began.
     pub elected: Timestamp,
+    /// What has happened how often.
+    pub tally: Tally,
     /// Private bookkeeping of the logic: timers, waits, indexes, filters, shares.
     pub(super) inner: super::Inner,
 }

@@ -57,7 +57,7 @@ pub(super) fn note(task: &mut Task, status: &v1::TaskStatus) {
 impl State {
     /// Says that a task, already taken out of the tables, ended or moved to `state`: in its row and to its framework.
     pub(super) fn declare(
-        &self,
+        &mut self,
         now: Timestamp,
         task: &mut Task,
         (state, reason, message): (TaskState, Reason, String),
@@ -69,10 +69,15 @@ impl State {
         if let Some(since) = task.unreachable_since.filter(|_| state == TaskState::Unreachable) {
             status.unreachable_time = Some(v1::TimeInfo { nanoseconds: since.micros().saturating_mul(1000) });
         }
+        let (before, known) = (task.latest, task.sent.is_terminal());
         task.latest = state.seen_by(framework.partition_aware());
         task.sent = task.latest;
         task.unacknowledged = None;
         note(task, &status);
-        tell(framework, status, out);
+        self.publish_task(&task.framework, (before, task.latest), &status, out);
+        tell(framework, status.clone(), out);
+        if !known {
+            self.tally.status(&task.framework, &status);
+        }
     }
 }

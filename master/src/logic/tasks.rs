@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use model::{AgentId, FrameworkId, TaskId, TaskState, Timestamp};
+use model::{AgentId, ExecutorId, FrameworkId, TaskId, TaskState, Timestamp};
 use wire::link;
 use wire::link::from_master::Body;
 use wire::v1;
@@ -13,6 +13,7 @@ use super::inner::TaskKey;
 use super::reconcile;
 use super::state::State;
 use super::status::{note, tell};
+use super::tally::Count;
 
 /// Most kills remembered for an agent that is away.
 const MAX_PENDING_KILLS: usize = 100_000;
@@ -26,17 +27,26 @@ pub(super) fn update(
     latest: TaskState,
     out: &mut Vec<Effect>,
 ) {
-    let Some(agent) = state.inner.links.get(&link).cloned() else { return };
+    state.tally.bump(Count::StatusUpdate);
+    let Some(agent) = state.inner.links.get(&link).cloned() else {
+        return state.tally.bump(Count::InvalidStatusUpdates);
+    };
     let key = (framework, TaskId::from(&status.task_id));
     if state.is_ghost(&agent, &key) {
         return absorb(state, &agent, &key, &status, latest, out);
     }
     if !state.frameworks.contains(&key.0) {
         tracing::warn!(framework_id = %key.0, task_id = %key.1, "update of an unknown framework ignored");
-        return;
+        return state.tally.bump(Count::InvalidStatusUpdates);
     }
-    match state.tasks.get(&key).map(|task| task.agent == agent) {
-        Some(true) => record(state, &key, &status, latest),
+    let known = state.tasks.get(&key).map(|task| task.agent == agent);
+    state.tally.bump(if known == Some(true) {
+        Count::ValidStatusUpdates
+    } else {
+        Count::InvalidStatusUpdates
+    });
+    match known {
+        Some(true) => record(state, &key, &status, latest, out),
         // Its id runs elsewhere by now: the framework must not take one for the other.
         Some(false) => return acknowledge_for_framework(state, &agent, &key, &status, out),
         None => {
@@ -52,14 +62,30 @@ pub(super) fn update(
 }
 
 /// Writes an update down in its task's row.
-fn record(state: &mut State, key: &TaskKey, status: &v1::TaskStatus, latest: TaskState) {
+fn record(
+    state: &mut State,
+    key: &TaskKey,
+    status: &v1::TaskStatus,
+    latest: TaskState,
+    out: &mut Vec<Effect>,
+) {
+    let Some(before) = state.tasks.get(key).map(|task| task.latest) else { return };
     observe(state, key, latest);
     let Some(task) = state.tasks.get_mut(key) else { return };
+    let ends = !task.sent.is_terminal() && TaskState::from(status.state()).is_terminal();
     task.sent = status.state().into();
     task.unacknowledged = status.uuid.as_ref().map(|uuid| uuid.to_vec());
     note(task, status);
-    if task.sent.is_terminal() && task.unacknowledged.is_none() {
+    let over = task.sent.is_terminal() && task.unacknowledged.is_none();
+    if over {
         observe(state, key, status.state().into());
+    }
+    let now = state.tasks.get(key).map_or(before, |task| task.latest);
+    state.publish_task(&key.0, (before, now), status, out);
+    if ends {
+        state.tally.status(&key.0, status);
+    }
+    if over {
         finish(state, key);
     }
 }
@@ -132,7 +158,7 @@ pub(super) fn acknowledge(
     out: &mut Vec<Effect>,
 ) {
     if state.agents.get(agent).is_none_or(|row| row.link.is_none()) {
-        return;
+        return state.tally.bump(Count::InvalidAcknowledgements);
     }
     let key = (framework.clone(), task);
     let current = state
@@ -140,6 +166,10 @@ pub(super) fn acknowledge(
         .get(&key)
         .filter(|task| task.agent == *agent && task.unacknowledged.as_ref() == Some(&uuid))
         .map(|task| task.sent.is_terminal());
+    state.tally.bump(match current {
+        Some(_) => Count::ValidAcknowledgements,
+        None => Count::InvalidAcknowledgements,
+    });
     match current {
         Some(true) => finish(state, &key),
         Some(false) => {
@@ -199,4 +229,34 @@ pub(super) fn send_kill(
         grace_period_seconds: grace.map(|grace| grace.as_secs_f64()),
     };
     state.to_agent(agent, Body::KillTask(message), out);
+}
+
+/// Bytes for an executor of a framework. Command tasks have none that reads any, in Mesos too: there the command
+/// executor ignores them.
+pub(super) fn message(state: &mut State, agent: &AgentId) {
+    let connected = state.agents.get(agent).is_some_and(|row| row.link.is_some());
+    if !connected {
+        tracing::warn!(agent_id = %agent, "MESSAGE for an executor on an agent that is not connected; dropped");
+    }
+    state.tally.bump(match connected {
+        true => Count::ValidFrameworkToExecutor,
+        false => Count::InvalidFrameworkToExecutor,
+    });
+}
+
+/// Ends an executor. The one that stands for a command task has the task's id: its end is that of the task.
+pub(super) fn shut_down_executor(
+    state: &State,
+    framework: &FrameworkId,
+    agent: &AgentId,
+    executor: &ExecutorId,
+    out: &mut Vec<Effect>,
+) {
+    let key = (framework.clone(), TaskId::from(executor.as_str()));
+    let live = state.tasks.get(&key).is_some_and(|task| task.agent == *agent && !task.latest.is_terminal());
+    if live {
+        send_kill(state, agent, &key.0, &key.1, None, out);
+    } else {
+        tracing::warn!(framework_id = %framework, executor_id = %executor, "SHUTDOWN of an unknown executor ignored");
+    }
 }

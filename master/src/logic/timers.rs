@@ -24,6 +24,10 @@ pub enum Timer {
     OfferExpires(OfferId),
     /// Old entries of the registry go.
     Prune,
+    /// The next agent may be marked unreachable.
+    Removal,
+    /// The next heartbeat of an operator's stream.
+    OperatorHeartbeat(StreamId),
 }
 
 /// Names a timer that was set.

@@ -32,8 +32,8 @@ pub enum After {
     Remove {
         /// Which.
         agent: AgentId,
-        /// Why, for the status of its tasks.
-        cause: &'static str,
+        /// Why.
+        cause: Cause,
         /// The registration that waits for this removal: a new agent at the same address.
         then: Option<Box<(LinkId, AgentHello)>>,
     },
@@ -60,6 +60,25 @@ pub enum After {
         /// No longer listed as gone.
         gone: Vec<AgentId>,
     },
+}
+
+/// Why an agent is removed.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Cause {
+    /// Another one registered at its address.
+    Replaced,
+    /// It said so.
+    Unregistered,
+}
+
+impl Cause {
+    /// As statuses of its tasks say it.
+    pub fn text(self) -> &'static str {
+        match self {
+            Cause::Replaced => "a new agent registered at the same address",
+            Cause::Unregistered => "the agent unregistered",
+        }
+    }
 }
 
 /// What a returning agent says.

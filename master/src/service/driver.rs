@@ -2,18 +2,20 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use coordination::Leadership;
+use model::Timestamp;
 use tokio::sync::{mpsc, oneshot, watch};
 use wire::link::{FromMaster, from_master};
 
-use super::handle::{Ends, Handle, Input, LinkEnd, StreamEnd};
+use super::handle::{Ends, Handle, Input, LinkEnd, StreamEnd, WatchEnd};
 use super::registrar::{self, Registrar, Written};
+use super::watchers::{Record, Told};
 use crate::MasterError;
 use crate::logic::{
-    CallId, Change, Contents, Effect, Event, LinkId, Refused, SchedulerEvent, State, StreamId, Ticket,
+    CallId, Change, Contents, Count, Effect, Event, LinkId, OperatorEvent, Refused, SchedulerEvent, State,
+    StreamId, Ticket,
 };
 use crate::view::View;
 
@@ -25,21 +27,6 @@ const LONG_TURN: Duration = Duration::from_millis(500);
 /// When nothing is due. Any time will do.
 const IDLE: Duration = Duration::from_secs(3600);
 
-/// The longest time for which one turn has held up all others.
-#[derive(Debug, Default)]
-pub struct HoldUp(AtomicU64);
-
-impl HoldUp {
-    /// The longest so far.
-    pub fn get(&self) -> Duration {
-        Duration::from_micros(self.0.load(Ordering::Relaxed))
-    }
-
-    fn note(&self, turn: Duration) {
-        self.0.fetch_max(u64::try_from(turn.as_micros()).unwrap_or(u64::MAX), Ordering::Relaxed);
-    }
-}
-
 /// The one task that owns the state.
 pub struct Driver {
     state: State,
@@ -50,6 +37,7 @@ pub struct Driver {
     written: mpsc::UnboundedReceiver<Written>,
     links: BTreeMap<LinkId, LinkEnd>,
     streams: BTreeMap<StreamId, StreamEnd>,
+    watchers: BTreeMap<StreamId, WatchEnd>,
     calls: BTreeMap<CallId, oneshot::Sender<Result<(), Refused>>>,
     effects: Vec<Effect>,
     /// Peers that were cut during a step; the state hears of them after it.
@@ -58,7 +46,6 @@ pub struct Driver {
     writes: Vec<(Ticket, Change)>,
     view: Option<Arc<View>>,
     stepped_down: Option<String>,
-    longest: Arc<HoldUp>,
 }
 
 /// What a turn begins with.
@@ -74,14 +61,7 @@ enum Work {
 
 impl Driver {
     /// A driver that has not yet led.
-    pub fn new(
-        state: State,
-        epoch: u64,
-        handle: Handle,
-        ends: Ends,
-        registrar: registrar::Start,
-        longest: Arc<HoldUp>,
-    ) -> Driver {
+    pub fn new(state: State, epoch: u64, handle: Handle, ends: Ends, registrar: registrar::Start) -> Driver {
         let (report, written) = mpsc::unbounded_channel();
         Driver {
             state,
@@ -92,13 +72,13 @@ impl Driver {
             written,
             links: BTreeMap::new(),
             streams: BTreeMap::new(),
+            watchers: BTreeMap::new(),
             calls: BTreeMap::new(),
             effects: Vec::new(),
             cut: VecDeque::new(),
             writes: Vec::new(),
             view: None,
             stepped_down: None,
-            longest,
         }
     }
 
@@ -130,8 +110,8 @@ impl Driver {
 
     /// Closes all streams and links after what was sent, and waits for the last write.
     pub async fn finish(self) {
-        let Driver { registrar, links, streams, calls, ends, .. } = self;
-        drop((links, streams, calls, ends));
+        let Driver { registrar, links, streams, watchers, calls, ends, .. } = self;
+        drop((links, streams, watchers, calls, ends));
         registrar.finish().await;
     }
 
@@ -170,7 +150,7 @@ impl Driver {
         if took > LONG_TURN {
             tracing::warn!(?took, things = TURN - left, "one turn of the loop held up all others");
         }
-        self.longest.note(took);
+        self.handle.vitals().turn(took);
     }
 
     /// What waits, without waiting for it.
@@ -189,7 +169,7 @@ impl Driver {
             Work::Input(input) => self.input(input),
             Work::LostStream(stream) => {
                 // Cut ones are no longer here: the state has heard of them.
-                if self.streams.remove(&stream).is_some() {
+                if self.streams.remove(&stream).is_some() || self.watchers.remove(&stream).is_some() {
                     self.step(Event::StreamLost { stream });
                 }
             }
@@ -222,6 +202,13 @@ impl Driver {
                 self.streams.insert(stream, end);
                 self.step(event);
             }
+            Input::Watch(stream, end, event) => {
+                if end.outbox.as_ref().is_some_and(|outbox| outbox.is_closed()) {
+                    return;
+                }
+                self.watchers.insert(stream, end);
+                self.step(event);
+            }
             Input::Call(call, answer, event) => {
                 self.calls.insert(call, answer);
                 self.step(event);
@@ -244,12 +231,25 @@ impl Driver {
             // Only readers keep an older view: what nobody reads need not be copied before it changes.
             self.view = None;
             let mut effects = std::mem::take(&mut self.effects);
-            self.state.step(self.handle.clock().now(), event, &mut effects);
+            let now = self.handle.clock().now();
+            if self.state.begin(now, event, &mut effects) {
+                self.settle(now, &mut effects);
+            }
             for effect in effects.drain(..) {
                 self.carry_out(effect);
             }
             self.effects = effects;
             next = self.cut.pop_front();
+        }
+    }
+
+    /// The second half of a step; rounds of the allocator are in it.
+    fn settle(&mut self, now: Timestamp, effects: &mut Vec<Effect>) {
+        let (began, rounds) = (Instant::now(), self.state.tally.get(Count::AllocationRuns));
+        self.state.settle(now, effects);
+        if self.state.tally.get(Count::AllocationRuns) != rounds {
+            let latency = self.state.allocator().latency();
+            self.handle.vitals().allocated(now, began.elapsed(), latency);
         }
     }
 
@@ -266,13 +266,9 @@ impl Driver {
                 }
             }
             Effect::ToFramework { stream, event } => self.send_to_framework(stream, event),
-            Effect::CloseStream { stream } => {
-                if let Some(end) = self.streams.get_mut(&stream)
-                    && let Some(outbox) = end.outbox.take()
-                {
-                    end.lifeline.end_within(outbox);
-                }
-            }
+            Effect::CloseStream { stream } => self.close_stream(stream),
+            Effect::ToOperators(event) => self.send_to_operators(event),
+            Effect::ToOperator { stream, event } => self.send_to_operator(stream, event),
             Effect::Answer { call, outcome } => {
                 if let Some(answer) = self.calls.remove(&call) {
                     // Who asked may have left.
@@ -305,6 +301,60 @@ impl Driver {
             && let Some(StreamEnd { outbox: Some(outbox), lifeline }) = self.streams.remove(&stream)
         {
             tracing::warn!(stream = stream.0, peer = %lifeline.peer(), "a scheduler doesn't read its stream: cut");
+            outbox.cut();
+            lifeline.cut();
+            self.cut.push_back(Event::StreamLost { stream });
+        }
+    }
+
+    fn close_stream(&mut self, stream: StreamId) {
+        if let Some(end) = self.streams.get_mut(&stream)
+            && let Some(outbox) = end.outbox.take()
+        {
+            end.lifeline.end_within(outbox);
+        }
+        if let Some(end) = self.watchers.get_mut(&stream)
+            && let Some(outbox) = end.outbox.take()
+        {
+            end.lifeline.end_within(outbox);
+        }
+    }
+
+    fn record(&mut self, event: OperatorEvent) -> Told {
+        match event {
+            OperatorEvent::Subscribed => Told::State(self.view()),
+            OperatorEvent::Heartbeat => Told::Heartbeat,
+            event @ (OperatorEvent::FrameworkAdded(_) | OperatorEvent::FrameworkUpdated(_)) => {
+                let view = self.view();
+                Told::Event(Arc::new(Record::new(event, Some(view))))
+            }
+            event => Told::Event(Arc::new(Record::new(event, None))),
+        }
+    }
+
+    /// One record for all, however many there are.
+    fn send_to_operators(&mut self, event: OperatorEvent) {
+        let told = self.record(event);
+        let slow: Vec<StreamId> = self
+            .watchers
+            .iter()
+            .filter(|(_, end)| end.outbox.as_ref().is_some_and(|outbox| outbox.push(told.clone()).is_err()))
+            .map(|(stream, _)| *stream)
+            .collect();
+        slow.into_iter().for_each(|stream| self.cut_operator(stream));
+    }
+
+    fn send_to_operator(&mut self, stream: StreamId, event: OperatorEvent) {
+        let told = self.record(event);
+        let Some(WatchEnd { outbox: Some(outbox), .. }) = self.watchers.get(&stream) else { return };
+        if outbox.push(told).is_err() {
+            self.cut_operator(stream);
+        }
+    }
+
+    fn cut_operator(&mut self, stream: StreamId) {
+        if let Some(WatchEnd { outbox: Some(outbox), lifeline }) = self.watchers.remove(&stream) {
+            tracing::warn!(stream = stream.0, peer = %lifeline.peer(), "an operator doesn't read its stream: cut");
             outbox.cut();
             lifeline.cut();
             self.cut.push_back(Event::StreamLost { stream });

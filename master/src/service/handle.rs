@@ -11,6 +11,8 @@ use wire::link::FromMaster;
 use super::clock::Clock;
 use super::outbox::{Budget, Drain, Limits, Outbox, Weight, outbox};
 use super::server::Lifeline;
+use super::vitals::Vitals;
+use super::watchers::Told;
 use crate::logic::{CallId, Event, LinkId, Refused, SchedulerEvent, StreamId};
 use crate::view::View;
 
@@ -25,6 +27,10 @@ pub const LINK_LIMITS: Limits =
 pub const STREAM_LIMITS: Limits =
     Limits { bytes: 128 << 20, bytes_when_tight: 1 << 20, all: 256 << 20, age: Duration::from_secs(60) };
 
+/// What may wait for one operator. Events are shared by all, so that this counts more than they take.
+pub const WATCH_LIMITS: Limits =
+    Limits { bytes: 64 << 20, bytes_when_tight: 256 << 10, all: 512 << 20, age: Duration::from_secs(60) };
+
 /// The loop has ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Stopped;
@@ -38,6 +44,8 @@ pub enum Input {
     Link(LinkId, LinkEnd, Event),
     /// A scheduler's stream begins with this.
     Stream(StreamId, StreamEnd, Event),
+    /// An operator's stream begins with this.
+    Watch(StreamId, WatchEnd, Event),
     /// Somebody waits for an answer to this.
     Call(CallId, oneshot::Sender<Result<(), Refused>>, Event),
     /// Somebody wants to read.
@@ -58,6 +66,15 @@ pub struct LinkEnd {
 pub struct StreamEnd {
     /// None once the loop has closed it.
     pub outbox: Option<Outbox<SchedulerEvent>>,
+    /// Cuts the connection.
+    pub lifeline: Lifeline,
+}
+
+/// The loop's end of an operator's stream.
+#[derive(Debug)]
+pub struct WatchEnd {
+    /// None once the loop has closed it.
+    pub outbox: Option<Outbox<Told>>,
     /// Cuts the connection.
     pub lifeline: Lifeline,
 }
@@ -99,11 +116,13 @@ pub struct Handle {
     epoch: Arc<AtomicU64>,
     link_budget: Budget,
     stream_budget: Budget,
+    watch_budget: Budget,
+    vitals: Arc<Vitals>,
     clock: Clock,
 }
 
 /// Makes both ends.
-pub fn channel(clock: Clock, links: Limits, streams: Limits) -> (Handle, Ends) {
+pub fn channel(clock: Clock, [links, streams, watches]: [Limits; 3]) -> (Handle, Ends) {
     let (inputs, input_end) = mpsc::channel(QUEUE);
     let (lost_streams, lost_end) = mpsc::unbounded_channel();
     let handle = Handle {
@@ -113,6 +132,8 @@ pub fn channel(clock: Clock, links: Limits, streams: Limits) -> (Handle, Ends) {
         epoch: Arc::default(),
         link_budget: Budget::new(links),
         stream_budget: Budget::new(streams),
+        watch_budget: Budget::new(watches),
+        vitals: Arc::default(),
         clock,
     };
     (handle, Ends { inputs: input_end, lost_streams: lost_end })
@@ -122,6 +143,16 @@ impl Handle {
     /// The master's clock.
     pub fn clock(&self) -> Clock {
         self.clock
+    }
+
+    /// How the loop does.
+    pub fn vitals(&self) -> &Arc<Vitals> {
+        &self.vitals
+    }
+
+    /// Inputs that wait for the loop.
+    pub fn queued(&self) -> usize {
+        self.inputs.max_capacity() - self.inputs.capacity()
     }
 
     /// The epoch of this leadership, none while not leading.
@@ -179,31 +210,41 @@ impl Handle {
         &self,
         lifeline: Lifeline,
         subscribe: impl FnOnce(StreamId) -> Event,
-    ) -> Result<SchedulerDrain, Stopped> {
+    ) -> Result<StreamDrain<SchedulerEvent>, Stopped> {
         let stream = StreamId(self.number());
         let (outbox, drain) = outbox(&self.stream_budget);
-        let drain = SchedulerDrain { drain: Some(drain), stream, lost: self.lost_streams.clone() };
+        let drain = StreamDrain { drain: Some(drain), stream, lost: self.lost_streams.clone() };
         self.put(Input::Stream(stream, StreamEnd { outbox: Some(outbox), lifeline }, subscribe(stream)))
             .await?;
         Ok(drain)
     }
+
+    /// Begins an operator's stream.
+    pub async fn watch(&self, lifeline: Lifeline) -> Result<StreamDrain<Told>, Stopped> {
+        let stream = StreamId(self.number());
+        let (outbox, drain) = outbox(&self.watch_budget);
+        let drain = StreamDrain { drain: Some(drain), stream, lost: self.lost_streams.clone() };
+        let end = WatchEnd { outbox: Some(outbox), lifeline };
+        self.put(Input::Watch(stream, end, Event::Watch { stream })).await?;
+        Ok(drain)
+    }
 }
 
-/// The connection's end of a scheduler's stream. Dropping it tells the loop that the stream is lost.
+/// The connection's end of a scheduler's or an operator's stream. Dropping it tells the loop that the stream is lost.
 #[derive(Debug)]
-pub struct SchedulerDrain {
-    drain: Option<Drain<SchedulerEvent>>,
+pub struct StreamDrain<T> {
+    drain: Option<Drain<T>>,
     stream: StreamId,
     lost: mpsc::UnboundedSender<StreamId>,
 }
 
-impl futures_util::Stream for SchedulerDrain {
-    type Item = SchedulerEvent;
+impl<T> futures_util::Stream for StreamDrain<T> {
+    type Item = T;
 
     fn poll_next(
         mut self: std::pin::Pin<&mut Self>,
         cx: &mut std::task::Context<'_>,
-    ) -> std::task::Poll<Option<SchedulerEvent>> {
+    ) -> std::task::Poll<Option<T>> {
         match &mut self.drain {
             Some(drain) => std::pin::Pin::new(drain).poll_next(cx),
             None => std::task::Poll::Ready(None),
@@ -211,7 +252,7 @@ impl futures_util::Stream for SchedulerDrain {
     }
 }
 
-impl Drop for SchedulerDrain {
+impl<T> Drop for StreamDrain<T> {
     fn drop(&mut self) {
         // First closed, then told: a loop that hears of it before the subscription sees a closed outbox there.
         self.drain = None;

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use model::{AgentId, Resources, TaskState};
 use wire::link::from_agent::Body;
+use wire::link::{self, OtherProtocol};
 use wire::link::{Register, Reregister};
 use wire::v1;
 
@@ -35,6 +36,9 @@ pub enum BadHello {
     /// It began with something else.
     #[error("a link begins with a registration")]
     NoRegistration,
+    /// It can't be understood.
+    #[error(transparent)]
+    Protocol(#[from] OtherProtocol),
     /// A part of its description is missing.
     #[error("the registration has no {0}")]
     Missing(&'static str),
@@ -62,7 +66,9 @@ pub fn of(body: Option<Body>) -> Result<Hello, BadHello> {
 }
 
 fn register(message: Register) -> Result<Hello, BadHello> {
-    let Register { version, agent, address, capabilities, checkpointed_resources, incarnation } = message;
+    let Register { version, agent, address, capabilities, checkpointed_resources, incarnation, protocol } =
+        message;
+    link::check_protocol(protocol)?;
     no_checkpointed(&checkpointed_resources)?;
     let info = agent.ok_or(BadHello::Missing("agent info"))?;
     let hello = described(version, info, address, capabilities, incarnation)?;
@@ -70,6 +76,7 @@ fn register(message: Register) -> Result<Hello, BadHello> {
 }
 
 fn reregister(message: Reregister) -> Result<Hello, BadHello> {
+    link::check_protocol(message.protocol)?;
     no_checkpointed(&message.checkpointed_resources)?;
     let info = message.agent.ok_or(BadHello::Missing("agent info"))?;
     let id: AgentId = info.id.as_ref().ok_or(BadHello::Missing("agent id"))?.into();

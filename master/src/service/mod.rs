@@ -9,23 +9,27 @@ mod outbox;
 mod registrar;
 pub mod registry_store;
 mod server;
+mod vitals;
+mod watchers;
 
 use std::sync::Arc;
 
 use coordination::Leadership;
 use model::MasterId;
 use model::random::{uuid_text, uuid_v4};
+use serving::metrics::Pace;
 use tokio::sync::{oneshot, watch};
 use tokio::task::JoinSet;
 
 pub use clock::Clock;
-pub use driver::HoldUp;
-pub use handle::{Handle, LINK_LIMITS, STREAM_LIMITS, SchedulerDrain, Stopped};
+pub use handle::{Handle, LINK_LIMITS, STREAM_LIMITS, Stopped, StreamDrain, WATCH_LIMITS};
 pub use outbox::Limits;
 pub use server::{Lifeline, Patience};
+pub use vitals::Vitals;
+pub use watchers::{Record, Told};
 
 use crate::about::About;
-use crate::api::Api;
+use crate::api::{Api, Options};
 use crate::config::{Config, Registry};
 use crate::logic::{Settings, State};
 use crate::{Coordination, MasterError, Running};
@@ -44,17 +48,20 @@ pub async fn start(config: Config, coordination: Arc<dyn Coordination>) -> Resul
     let store = open_store(&config.registry).await?;
     let id = MasterId::new(uuid()?);
     let about = Arc::new(About::new(&config, id.clone(), address, clock.started()).await);
-    let (handle, ends) = handle::channel(clock, config.link_limits, config.stream_limits);
+    let (handle, ends) =
+        handle::channel(clock, [config.link_limits, config.stream_limits, config.watch_limits]);
     let (leading, is_leading) = watch::channel(false);
-    let api = Arc::new(Api::new(about.clone(), handle.clone(), coordination.leader(), is_leading.clone()));
+    let pace = Pace::from_environment().map_err(MasterError::Environment)?;
+    let options = Options { pace, per_framework: config.publish_per_framework_metrics };
+    let leader = coordination.leader();
+    let api = Arc::new(Api::new(about.clone(), handle.clone(), leader, is_leading.clone(), options));
     let (stop, stopped) = oneshot::channel();
-    let longest = Arc::new(HoldUp::default());
+    let vitals = handle.vitals().clone();
     tracing::info!(%address, master_id=%id, "listening");
-    let parts = Parts { config, coordination, about: about.clone(), store, ends, handle, leading, longest };
-    let longest = parts.longest.clone();
+    let parts = Parts { config, coordination, about: about.clone(), store, ends, handle, leading };
     let task = tokio::spawn(supervise(parts, listener, api, stopped));
     let advertised = about.address.clone();
-    Ok(Running { address, advertised, id, stop: Some(stop), leading: is_leading, longest, task })
+    Ok(Running { address, advertised, id, stop: Some(stop), leading: is_leading, vitals, task })
 }
 
 /// What the leader is made of.
@@ -66,7 +73,6 @@ struct Parts {
     ends: Ends,
     handle: Handle,
     leading: watch::Sender<bool>,
-    longest: Arc<HoldUp>,
 }
 
 async fn open_store(registry: &Registry) -> Result<Box<dyn RegistryStore>, MasterError> {
@@ -97,7 +103,7 @@ async fn supervise(
 
 /// Contends, loads the registry and leads; returns when told to stop or when it can't go on.
 async fn lead(parts: Parts, mut stop: oneshot::Receiver<()>) -> Result<(), MasterError> {
-    let Parts { config, coordination, about, store, ends, handle, leading, longest } = parts;
+    let Parts { config, coordination, about, store, ends, handle, leading } = parts;
     let mut leadership = coordination.contend(about.address.clone());
     tokio::select! {
         won = leadership.wait_for(|now| *now == Leadership::Leading) => {
@@ -109,14 +115,17 @@ async fn lead(parts: Parts, mut stop: oneshot::Receiver<()>) -> Result<(), Maste
     // An agent never obeys a lower epoch than it has seen: a registry that was wiped, or never kept, must not begin
     // again at one. Milliseconds of wall time grow with every start.
     let least = u64::try_from(clock.now().micros() / 1000).unwrap_or(0);
+    let began = std::time::Instant::now();
     let (store, contents) = registrar::lead(store, least, config.registry_fetch_timeout).await?;
+    let vitals = handle.vitals().clone();
+    vitals.fetched(clock.now(), began.elapsed(), store.size());
     let epoch = contents.epoch;
     handle.set_epoch(epoch);
     tracing::info!(epoch, agents = contents.admitted.len(), "leading");
     let state = State::new(settings(&config, &about, epoch), random()?, clock.now());
-    let registrar = registrar::Start { store, limit: config.registry_store_timeout };
+    let registrar = registrar::Start { store, limit: config.registry_store_timeout, clock, vitals };
     let handle_end = handle.clone();
-    let mut driver = Driver::new(state, epoch, handle, ends, registrar, longest);
+    let mut driver = Driver::new(state, epoch, handle, ends, registrar);
     driver.elected(contents);
     leading.send_replace(true);
     let result = driver.run(&mut leadership, &mut stop).await;
@@ -140,6 +149,12 @@ fn settings(config: &Config, about: &About, epoch: u64) -> Settings {
         max_completed_tasks: config.max_completed_tasks,
         max_unreachable_tasks: config.max_unreachable_tasks,
         root_submissions: config.root_submissions,
+        agent_removal_interval: config.agent_removal_interval,
+        recovery_agent_removal_limit: config.recovery_agent_removal_limit,
+        max_watchers: config.max_watchers,
+        registry_gc_interval: config.registry_gc_interval,
+        registry_max_agent_age: config.registry_max_agent_age,
+        registry_max_agent_count: config.registry_max_agent_count,
     }
 }
 

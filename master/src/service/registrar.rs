@@ -1,11 +1,14 @@
 //! The registrar: writes what one turn of the loop asked for in one transaction, on a thread that may block.
 
-use std::time::Duration;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
+use super::clock::Clock;
 use super::registry_store::{RegistryStore, StoreError};
+use super::vitals::Vitals;
 use crate::MasterError;
 use crate::logic::{Change, Contents, Ticket};
 
@@ -31,13 +34,17 @@ pub struct Start {
     pub store: Box<dyn RegistryStore>,
     /// Longest time for one write.
     pub limit: Duration,
+    /// Tells when writes were done.
+    pub clock: Clock,
+    /// Where it is told how long they took.
+    pub vitals: Arc<Vitals>,
 }
 
 impl Start {
     /// Starts writing. What became of the writes arrives at `written`.
     pub fn start(self, written: mpsc::UnboundedSender<Written>) -> Registrar {
         let (writes, asked) = mpsc::unbounded_channel();
-        Registrar { writes, task: tokio::spawn(serve(self.store, self.limit, asked, written)) }
+        Registrar { writes, task: tokio::spawn(serve(self, asked, written)) }
     }
 }
 
@@ -76,12 +83,13 @@ impl Registrar {
 }
 
 async fn serve(
-    mut store: Box<dyn RegistryStore>,
-    limit: Duration,
+    start: Start,
     mut asked: mpsc::UnboundedReceiver<Vec<(Ticket, Change)>>,
     written: mpsc::UnboundedSender<Written>,
 ) {
+    let Start { mut store, limit, clock, vitals } = start;
     while let Some(mut batch) = asked.recv().await {
+        let began = Instant::now();
         while let Ok(more) = asked.try_recv() {
             batch.extend(more);
         }
@@ -93,6 +101,7 @@ async fn serve(
         match tokio::time::timeout(limit, work).await {
             Ok(Ok((back, Ok(())))) => {
                 store = back;
+                vitals.stored(clock.now(), began.elapsed(), store.size());
                 if written.send(Written { tickets, done: true }).is_err() {
                     return;
                 }
@@ -149,7 +158,8 @@ mod tests {
         limit_ms: u64,
         written: mpsc::UnboundedSender<Written>,
     ) -> Registrar {
-        Start { store: Box::new(store), limit: Duration::from_millis(limit_ms) }.start(written)
+        let (limit, clock, vitals) = (Duration::from_millis(limit_ms), Clock::start(), Arc::default());
+        Start { store: Box::new(store), limit, clock, vitals }.start(written)
     }
 
     #[tokio::test]

@@ -100,6 +100,11 @@ pub trait RegistryStore: Send {
     /// # Errors
     /// None of them is written.
     fn apply(&mut self, changes: &[Change]) -> Result<(), StoreError>;
+
+    /// Its size in bytes, if it is kept anywhere.
+    fn size(&self) -> Option<u64> {
+        None
+    }
 }
 
 /// Keeps nothing beyond the process.
@@ -205,6 +210,10 @@ impl RegistryStore for File {
         Ok(contents)
     }
 
+    fn size(&self) -> Option<u64> {
+        std::fs::metadata(&self.path).ok().map(|file| file.len())
+    }
+
     fn apply(&mut self, changes: &[Change]) -> Result<(), StoreError> {
         self.write(|transaction| {
             let mut admitted = transaction.open_table(ADMITTED)?;
@@ -218,6 +227,7 @@ impl RegistryStore for File {
                     }
                     Change::Remove(agent) => {
                         admitted.remove(agent.as_str())?;
+                        unreachable.remove(agent.as_str())?;
                     }
                     Change::MarkUnreachable(agent, since) => {
                         admitted.remove(agent.as_str())?;
@@ -279,6 +289,8 @@ mod tests {
         all.push(Change::MarkGone("G".into(), Timestamp::from_micros(7)));
         all.push(Change::Admit("F".into(), info("back")));
         all.push(Change::Prune { unreachable: vec!["E".into()], gone: vec!["G".into()] });
+        all.push(Change::MarkUnreachable("H".into(), Timestamp::from_micros(8)));
+        all.push(Change::Remove("H".into()));
         all
     }
 

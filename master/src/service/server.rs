@@ -40,6 +40,9 @@ const LAST_MESSAGES: Duration = Duration::from_secs(30);
 /// Small windows: 50,000 agents have one connection each.
 const WINDOW: u32 = 64 << 10;
 
+/// What the kernel keeps for a peer that doesn't read. Left alone it would take megabytes (tcp_wmem) for each of them.
+const SEND_BUFFER: u32 = 256 << 10;
+
 /// Content types that begin like this are for the agents' link.
 const GRPC: &[u8] = b"application/grpc";
 
@@ -107,6 +110,8 @@ pub fn listen(ip: IpAddr, port: u16) -> Result<TcpListener, MasterError> {
         };
         // A restart must not wait for the connections of the process before.
         socket.set_reuseaddr(true)?;
+        // Accepted connections have the same.
+        socket.set_send_buffer_size(SEND_BUFFER)?;
         socket.bind(address)?;
         socket.listen(BACKLOG.unsigned_abs())
     };

@@ -33,12 +33,13 @@ pub fn info(hostname: &str) -> v1::AgentInfo {
 
 pub fn register(hostname: &str) -> link::Register {
     link::Register {
-        version: "0.1.0".to_owned(),
+        version: "1.12.0".to_owned(),
         agent: Some(info(hostname)),
         address: "127.0.0.1:5051".to_owned(),
         capabilities: vec!["MULTI_ROLE".to_owned()],
         checkpointed_resources: Vec::new(),
         incarnation: format!("first start of {hostname}"),
+        protocol: link::PROTOCOL_VERSION,
     }
 }
 

@@ -187,6 +187,18 @@ async fn who_does_not_lead_sends_clients_to_the_leader_and_a_lost_leadership_end
     for path in ["/health", "/version", "/flags"] {
         assert_eq!(get(to, path).await.status, StatusCode::OK, "{path}");
     }
+    // Mesos: what is about the process answers whoever leads.
+    let metrics = get(to, "/metrics/snapshot").await.json();
+    assert_eq!(metrics["master/elected"], 0.0);
+    assert!(metrics["master/uptime_secs"].is_f64() && metrics.get("master/slaves_active").is_none());
+    for (path, status) in [
+        ("/metrics", 200),
+        ("/logging/toggle", 200),
+        ("/system/stats.json", 200),
+        ("/files/read?path=/x", 404),
+    ] {
+        assert_eq!(get(to, path).await.status.as_u16(), status, "{path}");
+    }
     contest.leader.send_replace(Some("other.test:5050".parse().unwrap()));
     for (path, location) in [
         ("/state?jsonp=x", "//other.test:5050/state?jsonp=x"),

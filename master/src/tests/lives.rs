@@ -253,6 +253,8 @@ async fn an_agent_that_says_nonsense_is_refused_and_told_why() {
     };
     let cases: [(&str, link::Register); 6] = [
         ("version", with(|hello| hello.version.clear())),
+        ("older than 1.0.0", with(|hello| hello.version = "0.28.0".to_owned())),
+        ("version 2 of the agent link", with(|hello| hello.protocol = link::PROTOCOL_VERSION + 1)),
         ("hostname", with(|hello| hello.agent.as_mut().unwrap().hostname = "a\nb".to_owned())),
         ("address", with(|hello| hello.address = "somewhere".to_owned())),
         ("agent info", with(|hello| hello.agent = None)),
@@ -268,6 +270,16 @@ async fn an_agent_that_says_nonsense_is_refused_and_told_why() {
     }
     let mut other = Agent::open(to, link::Pong { sequence: 1 }).await.unwrap();
     assert!(matches!(other.message().await.unwrap().body, Some(from_master::Body::Refused(_))));
+
+    let other = link::Reregister { protocol: 99, ..agent::reregister("a1", "some-S0") };
+    let message = Agent::open(to, other).await.unwrap().message().await.unwrap().body;
+    let Some(from_master::Body::Refused(refused)) = message else { panic!("{message:?}") };
+    assert!(refused.message.contains("version 99 of the agent link"), "{}", refused.message);
+    // What was written before there was the field is version 1.
+    let older = link::Register { protocol: 0, ..agent::register("old") };
+    let mut older = Agent::registered(to, older).await;
+    older.say(link::Unregister {}).await;
+    assert!(older.message().await.is_none());
 
     let newer = link::Reregister { epoch: u64::MAX, ..agent::reregister("a1", "some-S0") };
     let status = Agent::open(to, newer).await.err().expect("a stale master must not take it");

@@ -14,7 +14,7 @@ use std::fmt;
 use std::sync::Arc;
 
 pub use convert::BadResource;
-pub use parse::{BadText, parse};
+pub use parse::{BadText, names, parse};
 pub use ranges::Ranges;
 pub use scalar::Milli;
 

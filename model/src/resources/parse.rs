@@ -14,6 +14,15 @@ pub struct BadText {
     why: String,
 }
 
+/// The names that a text mentions, those of nothing (`cpus:0`) included.
+///
+/// Mesos: what is mentioned at all is not detected.
+pub fn names(text: &str) -> BTreeSet<String> {
+    let heads = text.split(';').filter_map(|part| part.split_once(':'));
+    let bare = heads.map(|(head, _)| head.split_once('(').map_or(head, |(name, _)| name));
+    bare.map(|name| name.trim().to_owned()).collect()
+}
+
 /// Reads resources separated by `;`. `default_role` is the role of those that name none (`--default_role`).
 ///
 /// # Errors
@@ -119,5 +128,46 @@ mod tests {
         check("ports:[5-3]", &format!("'ports:[5-3]' has a range that ends before it begins{tail}"));
         check("cpus:1;cpus:[1-2]", &format!("'cpus:[1-2]' has another type of value than before{tail}"));
         assert_eq!(parse("mem:1", &Role::new("ops").unwrap()).unwrap().to_string(), "mem(ops):1");
+    }
+
+    #[test]
+    fn names_are_those_that_are_mentioned() {
+        let names = names("cpus:0; mem (web):1;junk;ports:[1-2]");
+        assert_eq!(names.into_iter().collect::<Vec<_>>(), ["cpus", "mem", "ports"]);
+    }
+
+    use proptest::prelude::*;
+
+    /// One resource as text, with the blanks that people put in.
+    fn part() -> impl Strategy<Value = String> {
+        let name = "[a-z]{1,6}";
+        let role = prop_oneof![Just(String::new()), "[a-z]{1,4}(/[a-z]{1,3})?".prop_map(|role| format!("({role})"))];
+        let scalar = (0u32..1_000_000).prop_map(|milli| format!("{}.{:03}", milli / 1000, milli % 1000));
+        let range = (0u64..70_000, 0u64..100).prop_map(|(begin, more)| format!("{begin}-{}", begin + more));
+        let ranges = prop::collection::vec(range, 1..5).prop_map(|all| format!("[{}]", all.join(", ")));
+        let set = prop::collection::vec("[a-z0-9]{1,4}", 1..5).prop_map(|all| format!("{{{}}}", all.join(",")));
+        (name, role, prop_oneof![scalar, ranges, set], "[ ]{0,2}")
+            .prop_map(|(name, role, value, blank)| format!("{blank}{name}{role}{blank}:{blank}{value}{blank}"))
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_printed_is_read_again(parts in prop::collection::vec(part(), 0..6)) {
+            // The same name with two types of value is refused, and nothing else of these is.
+            if let Ok(read) = parse(&parts.join(";"), &Role::any()) {
+                prop_assert_eq!(&parse(&read.to_string(), &Role::any()).unwrap(), &read);
+                let wire = Resources::from_wire(&read.to_wire()).unwrap();
+                prop_assert_eq!(wire, read);
+            } else {
+                prop_assert!(parts.len() > 1);
+            }
+        }
+
+        #[test]
+        fn no_text_makes_it_panic(text in "[a-z0-9:;,(){}\\[\\]. \\-]{0,80}", any in ".{0,60}") {
+            let _ = parse(&text, &Role::any());
+            let _ = parse(&any, &Role::any());
+            let _ = names(&any);
+        }
     }
 }

@@ -36,9 +36,7 @@ impl Cgroups {
             for part in self.root.iter().chain([self.id.as_ref()]) {
                 at.push(part);
                 files::make(&at)?;
-                if mount.controllers.iter().any(|name| name == "cpuset") {
-                    inherit_cpuset(&at)?;
-                }
+                inherit(&at, mount.controllers.iter().any(|name| name == "cpuset"))?;
             }
             files::write(&at.join(V1_SELF), MYSELF)?;
         }
@@ -46,9 +44,9 @@ impl Cgroups {
     }
 }
 
-/// Fills a new cpuset from its parent. Whoever else makes the same one writes the same.
-fn inherit_cpuset(path: &Path) -> Result<(), Error> {
-    let Some(parent) = path.parent() else { return Ok(()) };
+/// Fills a new cpuset, if it is one, from its parent. Whoever else makes the same one writes the same.
+pub(super) fn inherit(path: &Path, cpuset: bool) -> Result<(), Error> {
+    let Some(parent) = path.parent().filter(|_| cpuset) else { return Ok(()) };
     for name in CPUSET {
         if files::read(&path.join(name))?.trim().is_empty() {
             files::write(&path.join(name), files::read(&parent.join(name))?.trim())?;

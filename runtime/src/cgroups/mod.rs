@@ -48,7 +48,8 @@ mod tests;
 
 pub use error::Error;
 pub use layout::Layout;
-pub use statistics::Statistics;
+pub(crate) use statistics::Counters;
+pub use statistics::{DeviceIo, IoCounts, Pressure, PressureLine, Statistics};
 pub use watch::Watch;
 
 /// Where the processes of a container are on v2, below its limits.
@@ -58,7 +59,8 @@ const LEAF: &str = "leaf";
 const RESERVED: [&str; 2] = [KEEPERS, "agent"];
 const KEEPERS: &str = "keepers";
 
-/// Controllers whose absence is an error when they are asked for; of the others nothing is limited yet.
+/// Controllers whose absence is an error when they are isolated; the absence of others only when they are to limit
+/// something.
 const ENFORCED: [Controller; 4] =
     [Controller::Cpu, Controller::Memory, Controller::Pids, Controller::Devices];
 
@@ -88,9 +90,10 @@ impl Cgroups {
         policy: &devices::Policy,
     ) -> Result<Self, Error> {
         let cgroups = Self::named(layout, root, id.as_str())?;
-        cgroups.refuse_missing(&isolation.controllers)?;
+        let needed = needed(limits, &isolation.controllers);
+        cgroups.refuse_missing(&needed)?;
         let prepared = if layout.is_hybrid() {
-            cgroups.make_hybrid(&isolation.controllers)
+            cgroups.make_hybrid(&needed)
         } else {
             cgroups.make_v2(&isolation.controllers)
         };
@@ -149,9 +152,8 @@ impl Cgroups {
         std::iter::once(self.tracking()).chain(v1).collect()
     }
 
-    fn refuse_missing(&self, controllers: &BTreeSet<Controller>) -> Result<(), Error> {
-        let enforced = controllers.iter().filter(|one| ENFORCED.contains(one)).copied().collect();
-        match self.layout.lacking(&enforced)?.first() {
+    fn refuse_missing(&self, needed: &BTreeSet<Controller>) -> Result<(), Error> {
+        match self.layout.lacking(needed)?.first() {
             None => Ok(()),
             Some(controller) => {
                 Err(Error::Missing { controller: *controller, hybrid: self.layout.is_hybrid() })
@@ -174,11 +176,10 @@ impl Cgroups {
         files::make(&self.tracking().join(LEAF)).map(|_| ())
     }
 
-    fn make_hybrid(&self, controllers: &BTreeSet<Controller>) -> Result<(), Error> {
+    fn make_hybrid(&self, needed: &BTreeSet<Controller>) -> Result<(), Error> {
         let mut mounts = vec![self.layout.unified.as_path()];
         // The others are made by `join`. The freezer tells who belongs to the container when tracking failed.
-        let ours =
-            ENFORCED.iter().filter(|one| controllers.contains(one)).flat_map(|one| layout::v1_names(*one));
+        let ours = needed.iter().flat_map(|one| layout::v1_names(*one));
         for name in ours.copied().chain(["freezer"]) {
             match self.layout.v1_mount(name) {
                 Some(mount) if !mounts.contains(&mount) => mounts.push(mount),
@@ -186,12 +187,16 @@ impl Cgroups {
             }
         }
         for mount in mounts {
+            let cpuset = self.layout.v1_mount("cpuset") == Some(mount);
             let mut at = mount.to_owned();
             for part in &self.root {
                 at.push(part);
                 files::make(&at)?;
+                adopt::inherit(&at, cpuset)?;
             }
-            make_own(&at.join(&self.id))?;
+            let own = at.join(&self.id);
+            make_own(&own)?;
+            adopt::inherit(&own, cpuset)?;
         }
         Ok(())
     }
@@ -217,10 +222,13 @@ impl Cgroups {
     }
 
     fn apply(&self, setting: &values::Setting) -> Result<(), Error> {
-        let path = self.place_of(setting)?.join(setting.file);
-        match files::write(&path, &setting.value) {
-            Err(Error::Write { source, .. }) if setting.optional && files::is_gone(&source) => Ok(()),
-            done => done,
+        let place = self.place_of(setting)?;
+        match (files::write(&place.join(&*setting.file), &setting.value), &setting.instead) {
+            (Err(Error::Write { source, .. }), Some((file, value))) if files::is_gone(&source) => {
+                files::write(&place.join(file), value)
+            }
+            (Err(Error::Write { source, .. }), None) if setting.optional && files::is_gone(&source) => Ok(()),
+            (done, _) => done,
         }
     }
 
@@ -252,6 +260,12 @@ impl Cgroups {
         };
         attach().map_err(|source| Error::Devices { path: path.clone(), source })
     }
+}
+
+/// The controllers without which a container with these limits must not run.
+fn needed(limits: &Limits, controllers: &BTreeSet<Controller>) -> BTreeSet<Controller> {
+    let wanted = ENFORCED.into_iter().chain(values::asked(limits));
+    wanted.filter(|one| controllers.contains(one)).collect()
 }
 
 /// The agent's part of the hierarchies as a relative path of plain names.

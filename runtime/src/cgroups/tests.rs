@@ -83,6 +83,7 @@ fn limits(memory: u64, pids: u64) -> Limits {
         memory_request_bytes: Some(memory),
         memory_limit_bytes: Some(memory),
         pids_max: Some(pids),
+        ..Limits::default()
     }
 }
 

@@ -23,10 +23,10 @@ impl Cgroups {
 
     fn would_lower(&self, setting: &Setting) -> Result<bool, Error> {
         const HARD: [&str; 3] = ["memory.max", "memory.limit_in_bytes", "memory.memsw.limit_in_bytes"];
-        if !HARD.contains(&setting.file) {
+        if !HARD.contains(&&*setting.file) {
             return Ok(false);
         }
-        let current = files::read_number(&self.place_of(setting)?.join(setting.file))?;
+        let current = files::read_number(&self.place_of(setting)?.join(&*setting.file))?;
         let wanted: Option<u64> = setting.value.parse().ok();
         // No number now is "max" (v2): any limit would lower it, but it is the first one.
         Ok(current.zip(wanted).is_some_and(|(current, wanted)| {

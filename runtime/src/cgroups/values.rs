@@ -1,8 +1,9 @@
 //! Limits as the kernel's files want them: pure tables, one for v2 and one for v1.
 
+use std::borrow::Cow;
 use std::collections::BTreeSet;
 
-use crate::spec::{Controller, Limits};
+use crate::spec::{Controller, IoMax, Limits};
 
 /// Mesos: no container gets less memory than this, in bytes.
 pub(super) const LEAST_MEMORY: u64 = 32 << 20;
@@ -18,14 +19,16 @@ const LEAST_QUOTA_US: u64 = 1_000;
 pub(super) struct Setting {
     /// The v1 controller in whose hierarchy it lies; on v2 there is but one tree.
     pub(super) controller: &'static str,
-    pub(super) file: &'static str,
+    pub(super) file: Cow<'static, str>,
     pub(super) value: String,
     /// Whether kernels exist that don't have the file (swap accounting off, and the like).
     pub(super) optional: bool,
+    /// Where it is written when there is no such file (another scheduler of block devices).
+    pub(super) instead: Option<(&'static str, String)>,
 }
 
-fn setting(controller: &'static str, file: &'static str, value: impl ToString) -> Setting {
-    Setting { controller, file, value: value.to_string(), optional: false }
+fn setting(controller: &'static str, file: impl Into<Cow<'static, str>>, value: impl ToString) -> Setting {
+    Setting { controller, file: file.into(), value: value.to_string(), optional: false, instead: None }
 }
 
 fn optional(controller: &'static str, file: &'static str, value: impl ToString) -> Setting {
@@ -68,6 +71,16 @@ pub(super) fn v2(limits: &Limits, controllers: &BTreeSet<Controller>) -> Vec<Set
     if let Some(most) = limits.pids_max.filter(|_| controllers.contains(&Controller::Pids)) {
         all.push(setting("pids", "pids.max", most));
     }
+    all.extend(cpuset(limits, controllers));
+    if controllers.contains(&Controller::Io) {
+        all.extend(limits.io_max.iter().map(|max| setting("io", "io.max", io_max_line(max))));
+        all.extend(limits.io_weight.map(|weight| {
+            // BFQ takes 1 to 1000, and 100 means the same.
+            let bfq = ("io.bfq.weight", weight.clamp(1, 1000).to_string());
+            Setting { instead: Some(bfq), ..setting("io", "io.weight", format!("default {weight}")) }
+        }));
+    }
+    all.extend(hugetlb(limits, controllers, "max"));
     all
 }
 
@@ -98,12 +111,88 @@ pub(super) fn v1(limits: &Limits, controllers: &BTreeSet<Controller>) -> Vec<Set
     if let Some(most) = limits.pids_max.filter(|_| controllers.contains(&Controller::Pids)) {
         all.push(setting("pids", "pids.max", most));
     }
+    all.extend(cpuset(limits, controllers));
+    if controllers.contains(&Controller::Io) {
+        all.extend(limits.io_max.iter().flat_map(throttle));
+        all.extend(limits.io_weight.map(|weight| {
+            let value = weight.clamp(1, 1000).to_string();
+            Setting {
+                instead: Some(("blkio.weight", value.clone())),
+                ..setting("blkio", "blkio.bfq.weight", value)
+            }
+        }));
+    }
+    all.extend(hugetlb(limits, controllers, "limit_in_bytes"));
     all
+}
+
+fn cpuset(limits: &Limits, controllers: &BTreeSet<Controller>) -> Vec<Setting> {
+    if !controllers.contains(&Controller::Cpuset) {
+        return Vec::new();
+    }
+    let lists = [("cpuset.cpus", &limits.cpuset_cpus), ("cpuset.mems", &limits.cpuset_mems)];
+    lists.into_iter().filter_map(|(file, list)| Some(setting("cpuset", file, list.as_ref()?))).collect()
+}
+
+fn io_max_line(max: &IoMax) -> String {
+    let number = |value: Option<u64>| value.map_or_else(|| "max".to_owned(), |value| value.to_string());
+    format!(
+        "{}:{} rbps={} wbps={} riops={} wiops={}",
+        max.major,
+        max.minor,
+        number(max.read_bps),
+        number(max.write_bps),
+        number(max.read_iops),
+        number(max.write_iops)
+    )
+}
+
+fn throttle(max: &IoMax) -> Vec<Setting> {
+    let files = [
+        ("blkio.throttle.read_bps_device", max.read_bps),
+        ("blkio.throttle.write_bps_device", max.write_bps),
+        ("blkio.throttle.read_iops_device", max.read_iops),
+        ("blkio.throttle.write_iops_device", max.write_iops),
+    ];
+    let line = |value: u64| format!("{}:{} {value}", max.major, max.minor);
+    files.into_iter().filter_map(|(file, value)| Some(setting("blkio", file, line(value?)))).collect()
+}
+
+fn hugetlb(limits: &Limits, controllers: &BTreeSet<Controller>, suffix: &str) -> Vec<Setting> {
+    let wanted = limits.hugetlb.iter().filter(|_| controllers.contains(&Controller::Hugetlb));
+    wanted
+        .map(|one| {
+            let file = format!("hugetlb.{}.{suffix}", page_name(one.page_bytes));
+            setting("hugetlb", file, one.limit_bytes)
+        })
+        .collect()
+}
+
+/// A page's size as the kernel writes it in names of files.
+fn page_name(bytes: u64) -> String {
+    match bytes {
+        0..0x10_0000 => format!("{}KB", bytes >> 10),
+        0x10_0000..0x4000_0000 => format!("{}MB", bytes >> 20),
+        _ => format!("{}GB", bytes >> 30),
+    }
+}
+
+/// The controllers of which `limits` asks something beyond what every container gets.
+pub(super) fn asked(limits: &Limits) -> Vec<Controller> {
+    let cpuset = limits.cpuset_cpus.is_some() || limits.cpuset_mems.is_some();
+    let io = limits.io_weight.is_some() || !limits.io_max.is_empty();
+    let all = [
+        (Controller::Cpuset, cpuset),
+        (Controller::Io, io),
+        (Controller::Hugetlb, !limits.hugetlb.is_empty()),
+    ];
+    all.into_iter().filter_map(|(controller, asked)| asked.then_some(controller)).collect()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::spec::HugetlbLimit;
 
     fn all() -> BTreeSet<Controller> {
         Controller::ALL.into_iter().collect()
@@ -119,8 +208,49 @@ mod tests {
             cpu_limit_milli: limit,
             memory_request_bytes: Some(memory),
             memory_limit_bytes: Some(memory),
-            pids_max: Some(4096),
+            ..Limits::default()
         }
+    }
+
+    #[test]
+    fn cpus_devices_and_huge_pages() {
+        let limits = Limits {
+            pids_max: None,
+            cpuset_cpus: Some("0-3,5".into()),
+            cpuset_mems: Some("0".into()),
+            io_weight: Some(5000),
+            io_max: vec![IoMax { major: 254, minor: 0, write_bps: Some(1 << 20), ..IoMax::default() }],
+            hugetlb: vec![
+                HugetlbLimit { page_bytes: 2 << 20, limit_bytes: 64 << 20 },
+                HugetlbLimit { page_bytes: 1 << 30, limit_bytes: 0 },
+                HugetlbLimit { page_bytes: 64 << 10, limit_bytes: 1 },
+            ],
+            ..Limits::default()
+        };
+        let want = [
+            "memory.oom.group=1",
+            "cpuset.cpus=0-3,5",
+            "cpuset.mems=0",
+            "io.max=254:0 rbps=max wbps=1048576 riops=max wiops=max",
+            "io.weight=default 5000",
+            "hugetlb.2MB.max=67108864",
+            "hugetlb.1GB.max=0",
+            "hugetlb.64KB.max=1",
+        ];
+        assert_eq!(shown(&v2(&limits, &all())), want);
+        let want = [
+            "cpuset.cpus=0-3,5",
+            "cpuset.mems=0",
+            "blkio.throttle.write_bps_device=254:0 1048576",
+            "blkio.bfq.weight=1000",
+            "hugetlb.2MB.limit_in_bytes=67108864",
+            "hugetlb.1GB.limit_in_bytes=0",
+            "hugetlb.64KB.limit_in_bytes=1",
+        ];
+        assert_eq!(shown(&v1(&limits, &all())), want);
+        assert_eq!(asked(&limits), [Controller::Cpuset, Controller::Io, Controller::Hugetlb]);
+        assert!(asked(&Limits::default()).is_empty());
+        assert!(v1(&limits, &BTreeSet::new()).is_empty());
     }
 
     #[test]
@@ -171,13 +301,7 @@ mod tests {
 
     #[test]
     fn what_is_not_limited_or_not_isolated_is_not_written() {
-        let unlimited = Limits {
-            cpu_request_milli: None,
-            cpu_limit_milli: None,
-            memory_request_bytes: None,
-            memory_limit_bytes: None,
-            pids_max: None,
-        };
+        let unlimited = Limits { pids_max: None, ..Limits::default() };
         assert_eq!(shown(&v2(&unlimited, &all())), ["memory.oom.group=1"]);
         assert!(v1(&unlimited, &all()).is_empty());
         assert!(v2(&limits(1000, Some(1000), 1), &BTreeSet::new()).is_empty());

@@ -1,10 +1,11 @@
 //! What the command sees mounted: Mesos' rootfs preparation, each mount and path said explicitly.
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 
 use oci_spec::runtime::Mount;
 
 use super::{Draft, Request, lies_in};
 use crate::ending::{Failure, FailureKind, Stage};
+use crate::spec::ContainerSpec;
 
 /// Hidden: an empty read-only folder or `/dev/null` lies over each that exists.
 /// Mesos' list and the later additions of the container engines.
@@ -39,18 +40,24 @@ const MOUNTS: [(&str, &str, &[&str]); 6] = [
     ("/sys/fs/cgroup", "cgroup2", &["nosuid", "noexec", "nodev", "ro"]),
 ];
 
+/// The group of terminals, as every distribution has it.
+const TTY_GROUP: u32 = 5;
+
 /// Mount points that must be real folders of the image before anything is mounted or linked there.
 pub(crate) const GUARDED: [&str; 3] = ["dev", "proc", "sys"];
 
 pub(crate) fn prepare(request: &Request<'_>, draft: &mut Draft) -> Result<(), Failure> {
     for (target, kind, options) in MOUNTS {
-        draft.mounts.push(mount(target, kind, kind, options.iter().map(ToString::to_string).collect()));
-        if target == "/dev/pts" {
-            draft.mounts.push(shm(request.spec.shm_bytes));
+        let options: Vec<String> = options.iter().map(ToString::to_string).collect();
+        match target {
+            // The builder has mounted the host's there: a new one takes a network of its own.
+            "/sys" if is_borrowed_sys(request.spec) => {}
+            "/dev/pts" => {
+                draft.mounts.push(mount(target, kind, kind, without_foreign_group(request.spec, options)));
+                draft.mounts.push(shm(request.spec));
+            }
+            _ => draft.mounts.push(mount(target, kind, kind, options)),
         }
-    }
-    if let Some(sandbox) = sandbox(request)? {
-        draft.mounts.push(sandbox);
     }
     draft.masked.extend(MASKED.map(str::to_owned));
     draft.readonly.extend(READONLY.map(str::to_owned));
@@ -60,30 +67,47 @@ pub(crate) fn prepare(request: &Request<'_>, draft: &mut Draft) -> Result<(), Fa
     Ok(())
 }
 
-fn shm(bytes: u64) -> Mount {
-    let options = ["nosuid", "noexec", "nodev", "mode=1777"].map(str::to_owned);
-    let size = format!("size={bytes}");
-    mount("/dev/shm", "tmpfs", "shm", options.into_iter().chain([size]).collect())
+/// Whether `/sys` is the host's, read-only: in a user namespace sysfs can be mounted anew only for a network that
+/// belongs to it.
+pub(crate) fn is_borrowed_sys(spec: &ContainerSpec) -> bool {
+    spec.user_namespace.is_some() && !spec.isolation.net
 }
 
-/// Without an image the sandbox is seen where it lies on the host.
-fn sandbox(request: &Request<'_>) -> Result<Option<Mount>, Failure> {
-    let Some(sandbox) = request.spec.sandbox.as_ref().filter(|_| request.spec.rootfs.is_image()) else {
-        return Ok(None);
-    };
+/// The terminals' group may not exist in a small user namespace.
+fn without_foreign_group(spec: &ContainerSpec, mut options: Vec<String>) -> Vec<String> {
+    if spec.user_namespace.is_some_and(|ids| ids.on_host(TTY_GROUP).is_none()) {
+        options.retain(|option| !option.starts_with("gid="));
+    }
+    options
+}
+
+/// Shared memory belongs to the IPC namespace: its own, or the host's.
+fn shm(spec: &ContainerSpec) -> Mount {
+    let options =
+        |more: &[&str]| ["nosuid", "noexec", "nodev"].iter().chain(more).map(ToString::to_string).collect();
+    if spec.isolation.ipc {
+        let size = format!("size={}", spec.shm_bytes);
+        mount("/dev/shm", "tmpfs", "shm", options(&["mode=1777", &size]))
+    } else {
+        mount("/dev/shm", "bind", "/dev/shm", options(&["rbind", "rw"]))
+    }
+}
+
+/// Refuses a place for the sandbox that a filesystem of [`MOUNTS`] would cover, or that is none. Without an image the
+/// sandbox is seen where it lies on the host.
+pub(crate) fn check_sandbox(spec: &ContainerSpec) -> Result<(), Failure> {
+    let Some(sandbox) = spec.sandbox.as_ref().filter(|_| spec.rootfs.is_image()) else { return Ok(()) };
     let target = &sandbox.target;
     let taken = ["/proc", "/sys", "/dev"].iter().any(|taken| lies_in(target, Path::new(taken)));
-    if !target.is_absolute() || target.components().count() < 2 || taken {
-        let message = format!(
-            "the sandbox can't be mounted at {}: give an absolute path outside of /proc, /sys and /dev",
-            target.display()
-        );
-        return Err(Failure::new(Stage::Prepare, FailureKind::Refused, message));
+    let above = target.components().any(|part| part == Component::ParentDir);
+    if target.is_absolute() && target.components().count() >= 2 && !taken && !above {
+        return Ok(());
     }
-    let options = ["rbind", "rw", "nosuid", "nodev"].map(str::to_owned).to_vec();
-    let mut mount = mount(&target.to_string_lossy(), "bind", "sandbox", options);
-    mount.set_source(Some(sandbox.source.clone()));
-    Ok(Some(mount))
+    let message = format!(
+        "the sandbox can't be mounted at {}: give an absolute path outside of /proc, /sys and /dev, without ..",
+        target.display()
+    );
+    Err(Failure::new(Stage::Prepare, FailureKind::Refused, message))
 }
 
 fn sandbox_in(request: &Request<'_>, folder: &Path) -> bool {

@@ -1,7 +1,7 @@
 //! What isolates a container, one file a concern; the order of preparation is a table.
 use std::path::{Path, PathBuf};
 
-use oci_spec::runtime::{LinuxCapabilities, LinuxNamespace, LinuxSeccomp, Mount, PosixRlimit};
+use oci_spec::runtime::{LinuxCapabilities, LinuxNamespace, LinuxSeccomp, Mount};
 
 use crate::ending::Failure;
 use crate::spec::ContainerSpec;
@@ -10,7 +10,7 @@ mod capabilities;
 pub mod devices;
 pub(crate) mod filesystem;
 mod namespaces;
-mod rlimits;
+pub(crate) mod rlimits;
 pub mod seccomp;
 
 /// What the isolators may look at.
@@ -18,8 +18,6 @@ pub(crate) struct Request<'a> {
     pub spec: &'a ContainerSpec,
     /// The runtime folder, hidden from a command that sees the host's files.
     pub runtime_dir: &'a Path,
-    /// The keeper's own limit of open files: soft, hard. What the command gets can't be above it.
-    pub open_files: (u64, u64),
 }
 
 /// What they put together.
@@ -30,7 +28,6 @@ pub(crate) struct Draft {
     pub readonly: Vec<String>,
     pub namespaces: Vec<LinuxNamespace>,
     pub capabilities: Option<LinuxCapabilities>,
-    pub rlimits: Vec<PosixRlimit>,
     pub seccomp: Option<LinuxSeccomp>,
     pub no_new_privileges: bool,
 }
@@ -38,10 +35,10 @@ pub(crate) struct Draft {
 /// One isolator's part. It is pure: it reads the request and adds to the draft.
 pub(crate) type Prepare = fn(&Request<'_>, &mut Draft) -> Result<(), Failure>;
 
-/// First prepared, first written. (Cgroups and devices are set up outside of libcontainer.)
+/// First prepared, first written. (Cgroups, devices, resource limits and the sandbox are set up outside of
+/// libcontainer.)
 pub(crate) const ORDER: &[(&str, Prepare)] = &[
     ("filesystem", filesystem::prepare),
-    ("rlimits", rlimits::prepare),
     ("capabilities", capabilities::prepare),
     ("namespaces", namespaces::prepare),
     ("seccomp", prepare_seccomp),

@@ -7,6 +7,7 @@ use crate::ending::Failure;
 pub(crate) fn prepare(request: &Request<'_>, draft: &mut Draft) -> Result<(), Failure> {
     let isolation = &request.spec.isolation;
     let wanted = [
+        (LinuxNamespaceType::User, request.spec.user_namespace.is_some()),
         (LinuxNamespaceType::Mount, true),
         (LinuxNamespaceType::Pid, isolation.pid),
         (LinuxNamespaceType::Ipc, isolation.ipc),

@@ -4,11 +4,14 @@ use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 
 mod mounts;
+mod network;
+mod users;
 
 /// `clone3`: the child is born in the cgroup of `clone_args.cgroup`.
 const CLONE_INTO_CGROUP: u64 = 0x2_0000_0000;
 
 pub(crate) use mounts::Linux;
+pub(crate) use network::loopback_up;
 
 /// Which side of a fork this is.
 pub(crate) enum Fork {

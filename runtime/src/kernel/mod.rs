@@ -6,6 +6,8 @@ use std::io;
 use std::os::fd::{BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
+use crate::spec::IdRange;
+
 pub mod bpf;
 pub(crate) mod linux;
 #[cfg(test)]
@@ -30,8 +32,8 @@ pub(crate) trait Mounts {
     fn enter_private_namespace(&self) -> io::Result<()>;
     /// Replaces the mounts at and below a path by an empty tmpfs.
     fn hide_tree(&self, at: &Path) -> io::Result<()>;
-    /// A small tmpfs, mode 0700.
-    fn tmpfs(&self) -> io::Result<OwnedFd>;
+    /// A small tmpfs of this mode.
+    fn tmpfs(&self, mode: u32) -> io::Result<OwnedFd>;
     /// An overlay without device nodes.
     fn overlay(&self, layers: &Overlay<'_>) -> io::Result<OwnedFd>;
     /// A copy of the mount at a path.
@@ -42,6 +44,12 @@ pub(crate) trait Mounts {
     fn restrict(&self, mount: BorrowedFd<'_>) -> io::Result<()>;
     /// Makes the device nodes on a detached mount unusable.
     fn without_devices(&self, mount: BorrowedFd<'_>) -> io::Result<()>;
+    /// Takes the device nodes and setuid bits of a detached mount, and of all below it, away.
+    fn tame(&self, mount: BorrowedFd<'_>) -> io::Result<()>;
+    /// A user namespace with these ids, that nobody is in.
+    fn user_namespace(&self, ids: IdRange) -> io::Result<OwnedFd>;
+    /// Has a detached mount, and all below it, show the owners of files as a user namespace maps them.
+    fn map_ids(&self, mount: BorrowedFd<'_>, users: BorrowedFd<'_>) -> io::Result<()>;
     /// Attaches a detached mount on what `target` names.
     fn attach(&self, mount: BorrowedFd<'_>, target: BorrowedFd<'_>) -> io::Result<()>;
 }

@@ -6,6 +6,7 @@ use std::os::fd::{BorrowedFd, OwnedFd};
 use std::path::Path;
 
 use super::{Mounts, Overlay, Processes};
+use crate::spec::IdRange;
 
 /// Steps in words; `fail_at` counts from 1.
 #[derive(Default)]
@@ -44,8 +45,8 @@ impl Mounts for Recording {
         self.note(format!("hide {}", at.display()))
     }
 
-    fn tmpfs(&self) -> io::Result<OwnedFd> {
-        self.mount("tmpfs".to_owned())
+    fn tmpfs(&self, mode: u32) -> io::Result<OwnedFd> {
+        self.mount(format!("tmpfs {mode:o}"))
     }
 
     fn overlay(&self, layers: &Overlay<'_>) -> io::Result<OwnedFd> {
@@ -67,6 +68,18 @@ impl Mounts for Recording {
 
     fn without_devices(&self, _: BorrowedFd<'_>) -> io::Result<()> {
         self.note("without devices".to_owned())
+    }
+
+    fn tame(&self, _: BorrowedFd<'_>) -> io::Result<()> {
+        self.note("tame".to_owned())
+    }
+
+    fn user_namespace(&self, ids: IdRange) -> io::Result<OwnedFd> {
+        self.mount(format!("user namespace {} {}", ids.base, ids.length))
+    }
+
+    fn map_ids(&self, _: BorrowedFd<'_>, _: BorrowedFd<'_>) -> io::Result<()> {
+        self.note("map ids".to_owned())
     }
 
     fn attach(&self, _: BorrowedFd<'_>, _: BorrowedFd<'_>) -> io::Result<()> {

@@ -20,7 +20,6 @@ fn planned(spec: &ContainerSpec) -> Spec {
         runtime_dir: Path::new("/run/tepui"),
         cgroup: "/mesos/c1".into(),
         identity: &identity,
-        open_files: (1024, 20_000),
     };
     oci_spec(spec, &ground).unwrap()
 }
@@ -54,29 +53,27 @@ fn everything_on() {
     check(
         &spec(),
         expect![[r#"
-        {"destination":"/proc","options":["nosuid","noexec","nodev"],"source":"proc","type":"proc"}
-        {"destination":"/dev","options":["nosuid","noexec","strictatime","mode=755","size=65536k"],"source":"tmpfs","type":"tmpfs"}
-        {"destination":"/dev/pts","options":["nosuid","noexec","newinstance","ptmxmode=0666","mode=0620","gid=5"],"source":"devpts","type":"devpts"}
-        {"destination":"/dev/shm","options":["nosuid","noexec","nodev","mode=1777","size=67108864"],"source":"shm","type":"tmpfs"}
-        {"destination":"/dev/mqueue","options":["nosuid","noexec","nodev"],"source":"mqueue","type":"mqueue"}
-        {"destination":"/sys","options":["nosuid","noexec","nodev","ro"],"source":"sysfs","type":"sysfs"}
-        {"destination":"/sys/fs/cgroup","options":["nosuid","noexec","nodev","ro"],"source":"cgroup2","type":"cgroup2"}
-        {"destination":"/mnt/mesos/sandbox","options":["rbind","rw","nosuid","nodev"],"source":"/srv/sandbox","type":"bind"}
-        root.path: "/run/c1/mnt/rootfs"
-        root.readonly: false
-        process.args: ["sh"]
-        process.capabilities: {"ambient":[],"bounding":["CAP_AUDIT_WRITE","CAP_CHOWN","CAP_DAC_OVERRIDE","CAP_FOWNER","CAP_FSETID","CAP_KILL","CAP_NET_BIND_SERVICE","CAP_SETFCAP","CAP_SETGID","CAP_SETPCAP","CAP_SETUID","CAP_SYS_CHROOT"],"effective":["CAP_AUDIT_WRITE","CAP_CHOWN","CAP_DAC_OVERRIDE","CAP_FOWNER","CAP_FSETID","CAP_KILL","CAP_NET_BIND_SERVICE","CAP_SETFCAP","CAP_SETGID","CAP_SETPCAP","CAP_SETUID","CAP_SYS_CHROOT"],"inheritable":[],"permitted":["CAP_AUDIT_WRITE","CAP_CHOWN","CAP_DAC_OVERRIDE","CAP_FOWNER","CAP_FSETID","CAP_KILL","CAP_NET_BIND_SERVICE","CAP_SETFCAP","CAP_SETGID","CAP_SETPCAP","CAP_SETUID","CAP_SYS_CHROOT"]}
-        process.cwd: "/"
-        process.env: ["A=b","PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin","HOME=/var/www"]
-        process.noNewPrivileges: true
-        process.rlimits: [{"hard":20000,"soft":1024,"type":"RLIMIT_NOFILE"}]
-        process.terminal: false
-        process.user: {"additionalGids":[34,77],"gid":34,"uid":33,"umask":18}
-        linux.cgroupsPath: "/mesos/c1"
-        linux.maskedPaths: ["/proc/acpi","/proc/asound","/proc/interrupts","/proc/kcore","/proc/keys","/proc/key-users","/proc/latency_stats","/proc/sched_debug","/proc/scsi","/proc/timer_list","/proc/timer_stats","/sys/devices/virtual/powercap","/sys/firmware"]
-        linux.namespaces: [{"type":"mount"},{"type":"pid"},{"type":"ipc"},{"type":"uts"},{"type":"cgroup"}]
-        linux.readonlyPaths: ["/proc/bus","/proc/fs","/proc/irq","/proc/sys","/proc/sysrq-trigger"]
-    "#]],
+            {"destination":"/proc","options":["nosuid","noexec","nodev"],"source":"proc","type":"proc"}
+            {"destination":"/dev","options":["nosuid","noexec","strictatime","mode=755","size=65536k"],"source":"tmpfs","type":"tmpfs"}
+            {"destination":"/dev/pts","options":["nosuid","noexec","newinstance","ptmxmode=0666","mode=0620","gid=5"],"source":"devpts","type":"devpts"}
+            {"destination":"/dev/shm","options":["nosuid","noexec","nodev","mode=1777","size=67108864"],"source":"shm","type":"tmpfs"}
+            {"destination":"/dev/mqueue","options":["nosuid","noexec","nodev"],"source":"mqueue","type":"mqueue"}
+            {"destination":"/sys","options":["nosuid","noexec","nodev","ro"],"source":"sysfs","type":"sysfs"}
+            {"destination":"/sys/fs/cgroup","options":["nosuid","noexec","nodev","ro"],"source":"cgroup2","type":"cgroup2"}
+            root.path: "/run/c1/mnt/rootfs"
+            root.readonly: false
+            process.args: ["sh"]
+            process.capabilities: {"ambient":[],"bounding":["CAP_AUDIT_WRITE","CAP_CHOWN","CAP_DAC_OVERRIDE","CAP_FOWNER","CAP_FSETID","CAP_KILL","CAP_NET_BIND_SERVICE","CAP_SETFCAP","CAP_SETGID","CAP_SETPCAP","CAP_SETUID","CAP_SYS_CHROOT"],"effective":["CAP_AUDIT_WRITE","CAP_CHOWN","CAP_DAC_OVERRIDE","CAP_FOWNER","CAP_FSETID","CAP_KILL","CAP_NET_BIND_SERVICE","CAP_SETFCAP","CAP_SETGID","CAP_SETPCAP","CAP_SETUID","CAP_SYS_CHROOT"],"inheritable":[],"permitted":["CAP_AUDIT_WRITE","CAP_CHOWN","CAP_DAC_OVERRIDE","CAP_FOWNER","CAP_FSETID","CAP_KILL","CAP_NET_BIND_SERVICE","CAP_SETFCAP","CAP_SETGID","CAP_SETPCAP","CAP_SETUID","CAP_SYS_CHROOT"]}
+            process.cwd: "/"
+            process.env: ["A=b","PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin","HOME=/var/www"]
+            process.noNewPrivileges: true
+            process.terminal: false
+            process.user: {"additionalGids":[34,77],"gid":34,"uid":33,"umask":18}
+            linux.cgroupsPath: "/mesos/c1"
+            linux.maskedPaths: ["/proc/acpi","/proc/asound","/proc/interrupts","/proc/kcore","/proc/keys","/proc/key-users","/proc/latency_stats","/proc/sched_debug","/proc/scsi","/proc/timer_list","/proc/timer_stats","/sys/devices/virtual/powercap","/sys/firmware"]
+            linux.namespaces: [{"type":"mount"},{"type":"pid"},{"type":"ipc"},{"type":"uts"},{"type":"cgroup"}]
+            linux.readonlyPaths: ["/proc/bus","/proc/fs","/proc/irq","/proc/sys","/proc/sysrq-trigger"]
+        "#]],
     );
 }
 
@@ -98,25 +95,24 @@ fn everything_off() {
     check(
         &spec,
         expect![[r#"
-        {"destination":"/proc","options":["nosuid","noexec","nodev"],"source":"proc","type":"proc"}
-        {"destination":"/dev","options":["nosuid","noexec","strictatime","mode=755","size=65536k"],"source":"tmpfs","type":"tmpfs"}
-        {"destination":"/dev/pts","options":["nosuid","noexec","newinstance","ptmxmode=0666","mode=0620","gid=5"],"source":"devpts","type":"devpts"}
-        {"destination":"/dev/shm","options":["nosuid","noexec","nodev","mode=1777","size=67108864"],"source":"shm","type":"tmpfs"}
-        {"destination":"/sys","options":["nosuid","noexec","nodev","ro"],"source":"sysfs","type":"sysfs"}
-        root.path: "/run/c1/mnt/rootfs"
-        root.readonly: false
-        process.args: ["sh"]
-        process.capabilities: null
-        process.cwd: "/"
-        process.env: ["A=b","PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin","HOME=/var/www"]
-        process.rlimits: [{"hard":20000,"soft":1024,"type":"RLIMIT_NOFILE"}]
-        process.terminal: false
-        process.user: {"additionalGids":[34,77],"gid":34,"uid":33,"umask":18}
-        linux.cgroupsPath: "/mesos/c1"
-        linux.maskedPaths: ["/proc/acpi","/proc/asound","/proc/interrupts","/proc/kcore","/proc/keys","/proc/key-users","/proc/latency_stats","/proc/sched_debug","/proc/scsi","/proc/timer_list","/proc/timer_stats","/sys/devices/virtual/powercap","/sys/firmware","/run/tepui","/sys/fs/cgroup"]
-        linux.namespaces: [{"type":"mount"}]
-        linux.readonlyPaths: ["/proc/bus","/proc/fs","/proc/irq","/proc/sys","/proc/sysrq-trigger"]
-    "#]],
+            {"destination":"/proc","options":["nosuid","noexec","nodev"],"source":"proc","type":"proc"}
+            {"destination":"/dev","options":["nosuid","noexec","strictatime","mode=755","size=65536k"],"source":"tmpfs","type":"tmpfs"}
+            {"destination":"/dev/pts","options":["nosuid","noexec","newinstance","ptmxmode=0666","mode=0620","gid=5"],"source":"devpts","type":"devpts"}
+            {"destination":"/dev/shm","options":["nosuid","noexec","nodev","rbind","rw"],"source":"/dev/shm","type":"bind"}
+            {"destination":"/sys","options":["nosuid","noexec","nodev","ro"],"source":"sysfs","type":"sysfs"}
+            root.path: "/run/c1/mnt/rootfs"
+            root.readonly: false
+            process.args: ["sh"]
+            process.capabilities: null
+            process.cwd: "/"
+            process.env: ["A=b","PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin","HOME=/var/www"]
+            process.terminal: false
+            process.user: {"additionalGids":[34,77],"gid":34,"uid":33,"umask":18}
+            linux.cgroupsPath: "/mesos/c1"
+            linux.maskedPaths: ["/proc/acpi","/proc/asound","/proc/interrupts","/proc/kcore","/proc/keys","/proc/key-users","/proc/latency_stats","/proc/sched_debug","/proc/scsi","/proc/timer_list","/proc/timer_stats","/sys/devices/virtual/powercap","/sys/firmware","/run/tepui","/sys/fs/cgroup"]
+            linux.namespaces: [{"type":"mount"}]
+            linux.readonlyPaths: ["/proc/bus","/proc/fs","/proc/irq","/proc/sys","/proc/sysrq-trigger"]
+        "#]],
     );
 }
 
@@ -144,19 +140,20 @@ fn nothing_is_left_to_anothers_default() {
     assert!(empty(capabilities.inheritable()) && empty(capabilities.ambient()));
 }
 
+/// K15: whatever an image says about itself beyond its command, environment, folder and user has no way in.
 #[test]
-fn limits_that_make_no_sense_are_refused() {
-    let mut spec = spec();
-    spec.rlimits = vec![crate::spec::Rlimit { name: "RLIMIT_NOFILE".into(), soft: 5, hard: 4 }];
-    let identity = Identity::default();
-    let ground = Ground {
-        rootfs: Path::new("/r"),
-        runtime_dir: Path::new("/run"),
-        cgroup: "/mesos/c1".into(),
-        identity: &identity,
-        open_files: (1, 1),
-    };
-    assert!(oci_spec(&spec, &ground).is_err());
-    spec.rlimits[0].name = "RLIMIT_EVERYTHING".into();
-    assert!(oci_spec(&spec, &ground).is_err());
+fn k15_a_plan_knows_no_labels_annotations_or_hooks() {
+    let plain = spec();
+    let mut value = serde_json::to_value(&plain).unwrap();
+    for name in
+        ["labels", "annotations", "hooks", "devices", "mounts", "privileged", "sysctl", "cdi", "volumes"]
+    {
+        value[name] =
+            serde_json::json!({ "io.kubernetes.cri-o.userns-mode": "host", "run.oci.handler": "/bin/sh" });
+    }
+    let dressed: ContainerSpec = serde_json::from_value(value).unwrap();
+    assert_eq!(dressed, plain);
+    let (one, other) = (planned(&plain), planned(&dressed));
+    assert_eq!(one, other);
+    assert!(one.annotations().is_none() && one.hooks().is_none());
 }

@@ -25,8 +25,11 @@ fn golden_version_1() {
         left_behind: vec!["x".into()],
     };
     let failure = Failure::new(Stage::Exec, FailureKind::ProgramNotFound, "no such program");
-    let commands =
-        [Command::Kill { grace_ms: None }, Command::Kill { grace_ms: Some(500) }, Command::Statistics {}];
+    let commands = [
+        Command::Kill { grace_ms: None, why: None },
+        Command::Kill { grace_ms: Some(500), why: None },
+        Command::Statistics {},
+    ];
     let reports = [
         Report::Hello { version: 1, keeper_pid: 3 },
         Report::Started { pid: 12, at_ms: 5 },
@@ -51,7 +54,7 @@ fn golden_version_1() {
         < {"failed":{"stage":"exec","kind":"program_not_found","message":"no such program"}}
         < {"killing":{"reason":"completion_time","grace_ms":3000}}
         < {"exited":{"status":{"code":7},"oom_kills":0,"killed_by_us":"requested","forced":false,"pid":12,"started_at_ms":1,"finished_at_ms":2,"left_behind":["x"]}}
-        < {"statistics":{"at_ms":9,"usage":{"cpu_user_us":null,"cpu_system_us":null,"cpu_periods":null,"cpu_throttled_periods":null,"cpu_throttled_us":null,"memory_current_bytes":null,"memory_limit_bytes":null,"memory_low_bytes":null,"memory_anon_bytes":null,"memory_file_bytes":null,"memory_mapped_bytes":null,"memory_kernel_bytes":null,"memory_sock_bytes":null,"memory_unevictable_bytes":null,"swap_bytes":null,"pids_current":2,"pids_limit":null,"oom_kills":null}}}
+        < {"statistics":{"at_ms":9,"usage":{"cpu_user_us":null,"cpu_system_us":null,"cpu_periods":null,"cpu_throttled_periods":null,"cpu_throttled_us":null,"memory_current_bytes":null,"memory_and_swap_bytes":null,"memory_limit_bytes":null,"memory_low_bytes":null,"memory_anon_bytes":null,"memory_file_bytes":null,"memory_mapped_bytes":null,"memory_kernel_bytes":null,"memory_sock_bytes":null,"memory_unevictable_bytes":null,"swap_bytes":null,"pressure_low":null,"pressure_medium":null,"pressure_critical":null,"pids_current":2,"pids_limit":null,"processes":null,"threads":null,"oom_kills":null,"io":null,"psi_cpu":null,"psi_memory":null,"psi_io":null}}}
     "#]]
     .assert_eq(&all);
 }
@@ -64,7 +67,7 @@ fn a_newer_message_and_newer_fields_are_borne() {
         decoder.feed(body.as_bytes());
     }
     assert_eq!(decoder.next::<Command>().unwrap(), Some(Command::Unknown(Newer)));
-    assert_eq!(decoder.next::<Command>().unwrap(), Some(Command::Kill { grace_ms: Some(5) }));
+    assert_eq!(decoder.next::<Command>().unwrap(), Some(Command::Kill { grace_ms: Some(5), why: None }));
     assert_eq!(decoder.next::<Command>().unwrap(), None);
 }
 

@@ -14,9 +14,8 @@
 //! ```
 use std::ffi::CString;
 use std::io::{self, Write};
-use std::os::fd::{AsFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd, RawFd};
 use std::os::unix::net::UnixStream;
-use std::path::PathBuf;
 use std::process::exit;
 use std::rc::Rc;
 
@@ -24,18 +23,20 @@ use libcontainer::container::Container;
 use libcontainer::container::builder::ContainerBuilder;
 use libcontainer::syscall::syscall::SyscallType;
 use rustix::pipe::{PipeFlags, pipe_with};
-use rustix::process::{Resource, getrlimit};
 use serde::{Deserialize, Serialize};
 
 use super::executor::{Become, find_mark};
 use super::job::Job;
 use super::output::{self, Stdio};
-use super::rootfs::{self, Place};
-use super::{guard, host_files, user};
+use super::rootfs::{Assembly, Place};
+use super::rotate::{self, Ends, Outputs};
+use super::userns::Users;
+use super::{guard, host_files, sandbox, user, userns};
 use crate::cgroups::Cgroups;
 use crate::ending::{Failure, FailureKind, Stage, chain};
 use crate::init;
-use crate::isolators::filesystem::GUARDED;
+use crate::isolators::filesystem::{self, GUARDED};
+use crate::isolators::rlimits;
 use crate::isolators::seccomp::Filter;
 use crate::kernel::Mounts;
 use crate::kernel::linux::{self, Linux};
@@ -62,6 +63,8 @@ pub(crate) struct Builder {
     pub stream: UnixStream,
     /// Where PID 1 will report.
     pub report: OwnedFd,
+    /// What the command writes, if that is rotated.
+    pub outputs: Outputs,
 }
 
 /// Starts the builder and puts it where the container belongs. `foreign` are descriptors of the keeper
@@ -73,21 +76,30 @@ pub(crate) fn spawn(job: &Job, cgroups: &Cgroups, foreign: &[RawFd]) -> Result<B
         .map_err(|errno| failed("can't make a pipe", &io::Error::from(errno)))?;
     rustix::io::ioctl_fionbio(&report, true)
         .map_err(|errno| failed("can't make a pipe", &io::Error::from(errno)))?;
+    let (outputs, ends) = rotate::open(&job.spec).map_err(|error| {
+        Failure::host(Stage::Output, "can't make the pipes of the command's output", &error)
+    })?;
     let birthplace = cgroups.birthplace().map_err(|error| not_in_cgroup(&error))?;
     let keeper = rustix::process::getpid().as_raw_nonzero().get();
     let born = linux::fork_into(birthplace.as_fd());
     if born.map_err(|error| failed("can't make the container's first process", &error))?.is_none() {
         linux::close_in_clone(foreign);
-        drop((ours, report));
-        become_builder(job, cgroups, theirs, report_end, keeper)
+        drop((ours, report, outputs));
+        become_builder(job, cgroups, theirs, (report_end, ends), keeper)
     }
-    drop((theirs, report_end));
+    drop((theirs, report_end, ends));
     let stream = ours;
     stream.set_nonblocking(true).map_err(|error| failed("can't make a socket", &error))?;
-    Ok(Builder { stream, report })
+    Ok(Builder { stream, report, outputs })
 }
 
-fn become_builder(job: &Job, cgroups: &Cgroups, keeper: UnixStream, report: OwnedFd, parent: i32) -> ! {
+fn become_builder(
+    job: &Job,
+    cgroups: &Cgroups,
+    keeper: UnixStream,
+    ends: (OwnedFd, Option<Ends>),
+    parent: i32,
+) -> ! {
     linux::set_process_name(c"tepui-builder");
     let settled = linux::die_with_parent(parent).and_then(|()| linux::reset_signals());
     if settled.is_err() {
@@ -95,8 +107,8 @@ fn become_builder(job: &Job, cgroups: &Cgroups, keeper: UnixStream, report: Owne
     }
     // The keeper may be protected from the OOM killer; its container must not be. Raising is always allowed.
     let _ = std::fs::write("/proc/self/oom_score_adj", "0");
-    let mut site = Site { job, mount: job.config.mount(), cgroups, keeper };
-    let ended = match site.start(&Linux, report) {
+    let mut site = Site { job, cgroups, keeper };
+    let ended = match site.start(&Linux, ends) {
         Ok(()) => Progress::LetGo,
         Err(failure) => Progress::Failed(failure),
     };
@@ -106,7 +118,6 @@ fn become_builder(job: &Job, cgroups: &Cgroups, keeper: UnixStream, report: Owne
 /// What the builder works with.
 struct Site<'a> {
     job: &'a Job,
-    mount: PathBuf,
     cgroups: &'a Cgroups,
     keeper: UnixStream,
 }
@@ -117,40 +128,41 @@ impl Site<'_> {
         self.keeper.write_all(&frame)
     }
 
-    fn start(&mut self, mounts: &dyn Mounts, report: OwnedFd) -> Result<(), Failure> {
+    fn start(&mut self, mounts: &dyn Mounts, (report, ends): (OwnedFd, Option<Ends>)) -> Result<(), Failure> {
         let lost = |error| Failure::host(Stage::Build, "the keeper can't be reached", &error);
         let spec = &self.job.spec;
         self.cgroups.join().map_err(|error| not_in_cgroup(&error))?;
-        let root = rootfs::mount(mounts, &spec.rootfs, &self.mount)?;
-        if spec.rootfs.is_image() {
-            guard::mount_points(root.as_fd(), &GUARDED)?;
-            if !spec.isolation.net {
-                host_files::bind(mounts, root.as_fd())?;
-            }
-        }
+        let users = spec.user_namespace.map(|ids| Users::new(mounts, ids)).transpose()?;
+        let furnish = |root: BorrowedFd<'_>| furnish(spec, root);
+        let mount = self.job.config.mount();
+        let assembly = Assembly { mounts, mount: &mount, users: users.as_ref(), furnish: &furnish };
+        let root = assembly.mount(&spec.rootfs)?;
         let identity = user::resolve(root.as_fd(), spec.user.as_deref())?;
+        userns::check(spec.user_namespace, &identity)?;
+        let sandbox = fill(mounts, spec, root.as_fd(), users.as_ref())?;
+        let place = assembly.place();
         drop(root);
-        let stdio = output::open(spec, &identity)?;
-        let place = Place::new(&self.mount);
+        let mapped = sandbox.as_ref().filter(|_| users.is_some());
+        let stdio = output::open(spec, &identity, mapped, ends)?;
+        drop((sandbox, users));
         self.write_bundle(&place, &identity)?;
-        let executor = executor(spec, &identity, report)?;
+        let limits = rlimits::raise(spec)?;
+        let executor = executor(spec, &identity, report, limits)?;
         let mut container = build(spec, &place, stdio, executor)?;
         let pid = container.pid().ok_or_else(|| {
             Failure::new(Stage::Build, FailureKind::Host, "the container's first process has no id")
         })?;
         self.tell(&Progress::Built { pid: pid.as_raw() }).map_err(lost)?;
+        settle(spec, pid.as_raw())?;
         container.start().map_err(|error| Failure::host(Stage::Build, "can't start the container", &error))
     }
 
     fn write_bundle(&self, place: &Place, identity: &Identity) -> Result<(), Failure> {
-        let open_files = getrlimit(Resource::Nofile);
-        let unlimited = |limit: Option<u64>| limit.unwrap_or(u64::MAX);
         let ground = Ground {
             rootfs: &place.rootfs,
             runtime_dir: &self.job.config.runtime_dir,
             cgroup: self.cgroups.libcontainer_path(),
             identity,
-            open_files: (unlimited(open_files.current), unlimited(open_files.maximum)),
         };
         let oci = plan::oci_spec(&self.job.spec, &ground)?;
         oci.save(place.bundle.join("config.json"))
@@ -158,11 +170,55 @@ impl Site<'_> {
     }
 }
 
+/// Makes what a root filesystem lacks: mount points, checked, and the places of what is mounted by us.
+fn furnish(spec: &ContainerSpec, root: BorrowedFd<'_>) -> Result<(), Failure> {
+    guard::mount_points(root, &GUARDED)?;
+    if !spec.isolation.net {
+        host_files::prepare(root)?;
+    }
+    spec.sandbox.as_ref().map_or(Ok(()), |sandbox| sandbox::folder(root, &sandbox.target).map(drop))
+}
+
+/// Checks an image's root filesystem and mounts in it what libcontainer doesn't. The answer is the sandbox's mount.
+fn fill(
+    mounts: &dyn Mounts,
+    spec: &ContainerSpec,
+    root: BorrowedFd<'_>,
+    users: Option<&Users>,
+) -> Result<Option<OwnedFd>, Failure> {
+    if !spec.rootfs.is_image() {
+        return Ok(None);
+    }
+    guard::mount_points(root, &GUARDED)?;
+    if !spec.isolation.net {
+        host_files::bind(mounts, root)?;
+    }
+    if filesystem::is_borrowed_sys(spec) {
+        host_files::bind_sys(mounts, root)?;
+    }
+    let bind = |sandbox| sandbox::bind(mounts, root, sandbox, users);
+    spec.sandbox.as_ref().map(bind).transpose()
+}
+
+/// What is done to the container's first process from outside, while it waits.
+fn settle(spec: &ContainerSpec, pid: i32) -> Result<(), Failure> {
+    if spec.isolation.net {
+        let what = "can't set the loopback interface of the container's network up (it takes CAP_NET_ADMIN)";
+        linux::loopback_up(pid).map_err(|error| Failure::host(Stage::Build, what, &error))?;
+    }
+    Ok(())
+}
+
 fn not_in_cgroup(error: &crate::cgroups::Error) -> Failure {
     Failure::host(Stage::Cgroup, "can't put a process into the container's cgroup", error)
 }
 
-fn executor(spec: &ContainerSpec, identity: &Identity, report: OwnedFd) -> Result<Become, Failure> {
+fn executor(
+    spec: &ContainerSpec,
+    identity: &Identity,
+    report: OwnedFd,
+    limits: Vec<rlimits::Wanted>,
+) -> Result<Become, Failure> {
     let zero = |_| Failure::new(Stage::Prepare, FailureKind::Refused, "an argument holds a zero byte");
     let text = |text: String| CString::new(text).map_err(zero);
     let env =
@@ -182,6 +238,7 @@ fn executor(spec: &ContainerSpec, identity: &Identity, report: OwnedFd) -> Resul
         args: spec.argv.iter().cloned().map(text).collect::<Result<_, _>>()?,
         env: env.collect::<Result<_, _>>()?,
         cwd: spec.cwd.clone(),
+        limits,
         filter: filtered.then(|| Rc::new(Filter::new(&spec.capabilities))),
     })
 }

@@ -15,6 +15,7 @@ use rustix::io::Errno;
 
 use crate::ending::{Failure, FailureKind, Stage};
 use crate::init::{self, InitReport};
+use crate::isolators::rlimits::{self, Wanted};
 use crate::isolators::seccomp::Filter;
 
 /// ASCII "record separator": no message of libcontainer holds it.
@@ -31,6 +32,8 @@ pub(crate) struct Become {
     pub args: Vec<CString>,
     pub env: Vec<CString>,
     pub cwd: PathBuf,
+    /// Set at the very end: until then a few descriptors more are needed than a command may be allowed.
+    pub limits: Vec<Wanted>,
     /// Loaded last; it needs no-new-privileges.
     pub filter: Option<Rc<Filter>>,
 }
@@ -140,13 +143,13 @@ impl Executor for Become {
 
     fn exec(&self, _: &Spec) -> Result<(), ExecutorError> {
         let program = CString::new(self.program.as_str()).map_err(|_| ExecutorError::InvalidArg)?;
-        if let Some(filter) = &self.filter {
-            // Unfiltered it must not run; the keeper learns of it by the end of PID 1 with this report.
-            if let Err(error) = filter.load() {
-                let errno = error.raw_os_error().unwrap_or(libc::EINVAL);
-                let _ = rustix::io::write(&self.report, &InitReport::Broken { errno }.encode());
-                return Err(ExecutorError::Other(error.to_string()));
-            }
+        if let Err(error) = rlimits::set(&self.limits)
+            .and_then(|()| self.filter.as_ref().map_or(Ok(()), |filter| filter.load()))
+        {
+            // Unlimited or unfiltered it must not run; the keeper learns of it by the end of PID 1 with this report.
+            let errno = error.raw_os_error().unwrap_or(libc::EINVAL);
+            let _ = rustix::io::write(&self.report, &InitReport::Broken { errno }.encode());
+            return Err(ExecutorError::Other(error.to_string()));
         }
         let error = match &self.image {
             Some(image) => init::exec(image.as_fd(), self.report.as_fd(), &program, &self.args, &self.env),

@@ -14,6 +14,16 @@ const FILES: [&str; 3] = ["resolv.conf", "hosts", "hostname"];
 
 const IN_ROOT: ResolveFlags = ResolveFlags::IN_ROOT.union(ResolveFlags::NO_MAGICLINKS);
 
+/// Makes what [`bind`] would find missing.
+pub(crate) fn prepare(root: BorrowedFd<'_>) -> Result<(), Failure> {
+    FILES.into_iter().try_for_each(|name| match target(root, name) {
+        Ok(_) => Ok(()),
+        Err(error) => {
+            Err(Failure::host(Stage::Rootfs, format_args!("can't make /etc/{name} in the container"), &error))
+        }
+    })
+}
+
 /// Binds each file that the host has over its namesake below `root`, which is created when missing.
 pub(crate) fn bind(mounts: &dyn Mounts, root: BorrowedFd<'_>) -> Result<(), Failure> {
     let etc = Path::new("/etc");
@@ -28,6 +38,18 @@ pub(crate) fn bind(mounts: &dyn Mounts, root: BorrowedFd<'_>) -> Result<(), Fail
         })?;
     }
     Ok(())
+}
+
+/// Shows the host's `/sys`, read-only and without what is mounted below it.
+pub(crate) fn bind_sys(mounts: &dyn Mounts, root: BorrowedFd<'_>) -> Result<(), Failure> {
+    let bound = || {
+        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let target = openat2(root, "sys", flags, Mode::empty(), ResolveFlags::NO_SYMLINKS)?;
+        let mount = mounts.clone_mount(Path::new("/sys"))?;
+        mounts.restrict(mount.as_fd())?;
+        mounts.attach(mount.as_fd(), target.as_fd())
+    };
+    bound().map_err(|error| Failure::host(Stage::Rootfs, "can't show /sys in the container", &error))
 }
 
 fn bind_one(mounts: &dyn Mounts, source: &Path, root: BorrowedFd<'_>, name: &str) -> io::Result<()> {

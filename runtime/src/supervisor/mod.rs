@@ -31,7 +31,10 @@ pub(crate) mod job;
 mod log;
 mod output;
 mod rootfs;
+mod rotate;
+mod sandbox;
 mod user;
+mod userns;
 mod verdict;
 mod watch;
 

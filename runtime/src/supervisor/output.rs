@@ -5,10 +5,11 @@
 use std::fs::{File, OpenOptions};
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use rustix::fs::{CWD, FileType, Gid, Mode, OFlags, ResolveFlags, Uid, fchown, fstat, openat, openat2};
 
+use super::rotate::Ends;
 use crate::ending::{Failure, FailureKind, Stage};
 use crate::plan::Identity;
 use crate::spec::ContainerSpec;
@@ -20,8 +21,15 @@ pub(crate) struct Stdio {
     pub stderr: OwnedFd,
 }
 
-/// Opens all three and gives the sandbox to its user.
-pub(crate) fn open(spec: &ContainerSpec, identity: &Identity) -> Result<Stdio, Failure> {
+/// Opens all three and gives the sandbox to its user. `mapped` is the sandbox with its files' owners as a container
+/// with a user namespace of its own sees them; what lies in it is opened there, so that `/dev/stdout` is the
+/// command's own as well.
+pub(crate) fn open(
+    spec: &ContainerSpec,
+    identity: &Identity,
+    mapped: Option<&OwnedFd>,
+    ends: Option<Ends>,
+) -> Result<Stdio, Failure> {
     if let Some(sandbox) = &spec.sandbox {
         own_folder(&sandbox.source, identity)
             .map_err(|error| failed("give the sandbox to its user", &sandbox.source, &error))?;
@@ -30,11 +38,38 @@ pub(crate) fn open(spec: &ContainerSpec, identity: &Identity) -> Result<Stdio, F
         let opened = OpenOptions::new().read(!write).write(write).open("/dev/null").map(OwnedFd::from);
         opened.map_err(|error| failed("open", Path::new("/dev/null"), &error))
     };
-    let file = |path: &Option<std::path::PathBuf>| match path {
-        Some(path) => open_file(path, identity).map_err(|error| failed("open the output file", path, &error)),
-        None => null(true),
+    let inside =
+        |path: &Path| Some((mapped?, path.strip_prefix(&spec.sandbox.as_ref()?.source).ok()?.to_owned()));
+    let file = |path: &Option<PathBuf>| {
+        let Some(path) = path else { return null(true) };
+        let opened = open_file(path, identity).and_then(|file| match inside(path) {
+            Some((sandbox, name)) => reopen(sandbox, &name),
+            None => Ok(file),
+        });
+        opened.map_err(|error| failed("open the output file", path, &error))
     };
-    Ok(Stdio { stdin: null(false)?, stdout: file(&spec.stdout)?, stderr: file(&spec.stderr)? })
+    let stdin = null(false)?;
+    let (stdout, stderr) = (file(&spec.stdout)?, file(&spec.stderr)?);
+    // With a rotation the files are made here, for their owner, and written by the keeper.
+    let Some(ends) = ends else { return Ok(Stdio { stdin, stdout, stderr }) };
+    let pipe = |end: OwnedFd| {
+        let given = give(&end, &on_host(spec, identity));
+        given.map(|()| end).map_err(|error| failed("give away", Path::new("the output's pipe"), &error))
+    };
+    Ok(Stdio { stdin, stdout: pipe(ends.stdout)?, stderr: pipe(ends.stderr)? })
+}
+
+/// The command's ids as the host sees them. Who opens `/dev/stdout` anew needs to own what is behind it.
+fn on_host(spec: &ContainerSpec, identity: &Identity) -> Identity {
+    let base = spec.user_namespace.map_or(0, |ids| ids.base);
+    let host = |id: u32| base.saturating_add(id);
+    Identity { uid: host(identity.uid), gid: host(identity.gid), ..Identity::default() }
+}
+
+/// An existing file by another mount.
+fn reopen(folder: &OwnedFd, name: &Path) -> io::Result<OwnedFd> {
+    let flags = OFlags::WRONLY | OFlags::APPEND | OFlags::NOFOLLOW | OFlags::NOCTTY | OFlags::CLOEXEC;
+    Ok(openat2(folder, name, flags, Mode::empty(), ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS)?)
 }
 
 fn failed(what: &str, path: &Path, error: &io::Error) -> Failure {

@@ -1,15 +1,16 @@
 //! The root filesystem, mounted where only the keeper sees it.
 //!
 //! Everything lies in a small tmpfs on the container's `mnt` folder, in a private mount namespace:
-//! `rootfs/` (the mount point), `bundle/` and `oci/` (libcontainer's own files). When the keeper
-//! leaves that namespace, all of it is gone from the host, however the keeper ends.
+//! `rootfs/` (the mount point), `bundle/` and `oci/` (libcontainer's own files), and for a user namespace `layers/`.
+//! When the keeper leaves that namespace, all of it is gone from the host, however the keeper ends.
 use std::fs;
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{CWD, Mode, OFlags, ResolveFlags, openat, openat2};
 
+use super::userns::Users;
 use crate::ending::{Failure, FailureKind, Stage};
 use crate::kernel::{Mounts, Overlay};
 use crate::spec::Rootfs;
@@ -23,49 +24,112 @@ pub(crate) struct Place {
     pub rootfs: PathBuf,
     pub bundle: PathBuf,
     pub state: PathBuf,
+    /// Layers whose owners are mapped.
+    pub layers: PathBuf,
 }
 
 impl Place {
     pub(crate) fn new(mount: &Path) -> Self {
-        Self { rootfs: mount.join("rootfs"), bundle: mount.join("bundle"), state: mount.join("oci") }
+        let [rootfs, bundle, state, layers] =
+            ["rootfs", "bundle", "oci", "layers"].map(|name| mount.join(name));
+        Self { rootfs, bundle, state, layers }
     }
 }
 
-/// Enters the private namespace and mounts everything below `mount`. The answer is the root of the
-/// mounted root filesystem.
-pub(crate) fn mount(mounts: &dyn Mounts, rootfs: &Rootfs, mount: &Path) -> Result<OwnedFd, Failure> {
-    let failed = |what: &str, error: io::Error| {
-        Failure::host(Stage::Rootfs, format_args!("can't {what} ({})", mount.display()), &error)
-    };
-    check_folders(rootfs)?;
-    mounts.enter_private_namespace().map_err(|error| failed("make a private mount namespace", error))?;
-    // Before anything is copied: libcontainer finds cgroups by the mount table, and would kill what it finds there.
-    mounts.hide_tree(Path::new(CGROUPS)).map_err(|error| failed("hide the host's cgroups", error))?;
-    // Copied before the tmpfs is there, so that the copy doesn't hold it.
-    let copy = match rootfs {
-        Rootfs::Overlay { .. } => None,
-        Rootfs::Directory(path) => Some(copy(mounts, path)?),
-        Rootfs::Host => Some(copy(mounts, Path::new("/"))?),
-    };
-    let tmpfs = mounts.tmpfs().map_err(|error| failed("make a tmpfs", error))?;
-    attach(mounts, &tmpfs, mount).map_err(|error| failed("mount a tmpfs", error))?;
-    let place = Place::new(mount);
-    for folder in [&place.rootfs, &place.bundle, &place.state] {
-        fs::create_dir_all(folder).map_err(|error| failed("make folders", error))?;
+/// What a root filesystem is put together of.
+pub(crate) struct Assembly<'a> {
+    pub mounts: &'a dyn Mounts,
+    /// The folder on which a tmpfs with everything else is mounted.
+    pub mount: &'a Path,
+    /// The container's user namespace, when it has one of its own.
+    pub users: Option<&'a Users>,
+    /// Makes what is missing in a root filesystem, before its owners are mapped: afterwards nobody on the host could.
+    pub furnish: &'a dyn Fn(BorrowedFd<'_>) -> Result<(), Failure>,
+}
+
+impl Assembly<'_> {
+    /// Where everything is put. A user namespace's root has to get there by path, and may be nobody on the way to
+    /// the runtime folder; the place of the cgroups is on everybody's way, and has our tmpfs already.
+    pub(crate) fn place(&self) -> Place {
+        Place::new(if self.users.is_some() { Path::new(CGROUPS) } else { self.mount })
     }
-    let tree = match (rootfs, copy) {
-        (Rootfs::Overlay { lower, upper, work }, _) => {
-            let layers = Overlay { lower, upper, work, scratch: &place.rootfs };
-            mounts.overlay(&layers).map_err(|error| overlay_failed(upper, &error))?
+
+    /// Enters the private namespace and mounts everything below the mount point. The answer is the root of the
+    /// mounted root filesystem.
+    pub(crate) fn mount(&self, rootfs: &Rootfs) -> Result<OwnedFd, Failure> {
+        let mounts = self.mounts;
+        let failed = |what: &str, error: io::Error| {
+            Failure::host(Stage::Rootfs, format_args!("can't {what} ({})", self.mount.display()), &error)
+        };
+        check_folders(rootfs)?;
+        mounts.enter_private_namespace().map_err(|error| failed("make a private mount namespace", error))?;
+        // Before anything is copied: libcontainer finds cgroups by the mount table, and would kill what it finds there.
+        mounts.hide_tree(Path::new(CGROUPS)).map_err(|error| failed("hide the host's cgroups", error))?;
+        // Copied before the tmpfs is there, so that the copy doesn't hold it.
+        let copy = match rootfs {
+            Rootfs::Overlay { .. } => None,
+            Rootfs::Directory(path) => Some(self.directory(path)?),
+            Rootfs::Host => Some(copy(mounts, Path::new("/"))?),
+        };
+        if self.users.is_none() {
+            let tmpfs = mounts.tmpfs(0o700).map_err(|error| failed("make a tmpfs", error))?;
+            attach(mounts, &tmpfs, self.mount).map_err(|error| failed("mount a tmpfs", error))?;
         }
-        (_, Some(copy)) => copy,
-        (_, None) => unreachable!("only an overlay is not copied before"),
-    };
-    if matches!(rootfs, Rootfs::Directory(_)) {
-        mounts.without_devices(tree.as_fd()).map_err(|error| failed("forbid devices", error))?;
+        let place = self.place();
+        for folder in [&place.rootfs, &place.bundle, &place.state] {
+            fs::create_dir_all(folder).map_err(|error| failed("make folders", error))?;
+        }
+        let tree = match (rootfs, copy) {
+            (Rootfs::Overlay { lower, upper, work }, _) => self.overlay(lower, upper, work)?,
+            (_, Some(copy)) => copy,
+            (_, None) => unreachable!("only an overlay is not copied before"),
+        };
+        attach(mounts, &tree, &place.rootfs).map_err(|error| failed("attach the root filesystem", error))?;
+        open_folder(&place.rootfs).map_err(|error| failed("open the root filesystem", error))
     }
-    attach(mounts, &tree, &place.rootfs).map_err(|error| failed("attach the root filesystem", error))?;
-    open_folder(&place.rootfs).map_err(|error| failed("open the root filesystem", error))
+
+    fn directory(&self, path: &Path) -> Result<OwnedFd, Failure> {
+        let tree = copy(self.mounts, path)?;
+        let what = format_args!("can't forbid devices in {}", path.display());
+        let forbidden = self.mounts.without_devices(tree.as_fd());
+        forbidden.map_err(|error| Failure::host(Stage::Rootfs, what, &error))?;
+        if let Some(users) = self.users {
+            (self.furnish)(tree.as_fd())?;
+            users.map(self.mounts, tree.as_fd(), path)?;
+        }
+        Ok(tree)
+    }
+
+    fn overlay(&self, lower: &[PathBuf], upper: &Path, work: &Path) -> Result<OwnedFd, Failure> {
+        let mapped;
+        let lower = match self.users {
+            None => lower,
+            Some(users) => {
+                users.own(upper)?;
+                mapped = self.mapped_layers(lower, users)?;
+                &mapped
+            }
+        };
+        let place = self.place();
+        let layers = Overlay { lower, upper, work, scratch: &place.rootfs };
+        self.mounts.overlay(&layers).map_err(|error| overlay_failed(upper, &error))
+    }
+
+    /// Mounts of the layers that show their files' owners as the container has them.
+    fn mapped_layers(&self, lower: &[PathBuf], users: &Users) -> Result<Vec<PathBuf>, Failure> {
+        let top = self.place().layers;
+        let one = |(number, layer): (usize, &PathBuf)| {
+            let at = top.join(number.to_string());
+            let what = format_args!("can't mount the layer {}", layer.display());
+            let failed = |error: io::Error| Failure::host(Stage::Rootfs, what, &error);
+            fs::create_dir_all(&at).map_err(failed)?;
+            let mount = self.mounts.clone_mount(layer).map_err(failed)?;
+            users.map(self.mounts, mount.as_fd(), layer)?;
+            attach(self.mounts, &mount, &at).map_err(failed)?;
+            Ok(at)
+        };
+        lower.iter().enumerate().map(one).collect()
+    }
 }
 
 fn copy(mounts: &dyn Mounts, path: &Path) -> Result<OwnedFd, Failure> {
@@ -130,6 +194,10 @@ mod tests {
         Rootfs::Overlay { lower: vec![make("l2"), make("l1")], upper: make("u"), work: make("w") }
     }
 
+    fn mount(kernel: &Recording, rootfs: &Rootfs, at: &Path) -> Result<OwnedFd, Failure> {
+        Assembly { mounts: kernel, mount: at, users: None, furnish: &|_| Ok(()) }.mount(rootfs)
+    }
+
     fn steps(kernel: &Recording, dir: &Path) -> String {
         kernel.steps.borrow().join("\n").replace(&dir.display().to_string(), "DIR")
     }
@@ -143,7 +211,7 @@ mod tests {
         expect![[r#"
             private namespace
             hide /sys/fs/cgroup
-            tmpfs
+            tmpfs 700
             attach
             overlay DIR/l2:DIR/l1 + DIR/u
             attach"#]]

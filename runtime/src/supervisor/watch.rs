@@ -12,10 +12,11 @@ use rustix::process::{
 
 use super::builder::{Builder, Progress};
 use super::clients::{Clients, Source};
+use super::rotate::Outputs;
 use super::unix_ms;
 use super::verdict::{broken, exec_failed, exit_of};
-use crate::cgroups::Cgroups;
-use crate::ending::{Ending, Exit, ExitRecord, Failure, FailureKind, Stage, chain};
+use crate::cgroups::{Cgroups, Counters, Statistics};
+use crate::ending::{Ending, Exit, ExitRecord, Failure, FailureKind, KillReason, Stage, chain};
 use crate::init::{self, InitReport};
 use crate::kernel::Processes;
 use crate::lifecycle::{Effect, Event, Lifecycle, State};
@@ -54,6 +55,7 @@ enum Wake {
     FirstProcess,
     Report,
     Signals,
+    Output(usize),
     Caller(Source),
 }
 
@@ -69,6 +71,8 @@ pub(crate) struct Watch<'a> {
     first: Option<First>,
     /// Where PID 1 reports, while that is open.
     report: Option<OwnedFd>,
+    /// What the command writes, if that is rotated.
+    outputs: Outputs,
     cgroups: &'a Cgroups,
     clients: &'a mut Clients,
     signals: &'a OwnedFd,
@@ -77,6 +81,8 @@ pub(crate) struct Watch<'a> {
     grace: Duration,
     /// The command itself is PID 1: the pipe closes when it runs.
     own_init: bool,
+    /// Why the caller wants it dead, if it says so and no other reason came before.
+    why: Option<KillReason>,
     /// How PID 1 itself ended.
     exit: Option<WaitStatus>,
     /// What PID 1 said last that matters.
@@ -84,6 +90,8 @@ pub(crate) struct Watch<'a> {
     /// The command's `execve` succeeded.
     ran: bool,
     started_at_ms: u64,
+    /// Memory pressure, where the kernel doesn't count it by itself.
+    pressure: Option<Counters>,
     /// Done once, when the start is over.
     later: Option<Box<dyn FnOnce() + 'a>>,
 }
@@ -102,6 +110,7 @@ impl<'a> Watch<'a> {
             progress: Decoder::default(),
             first: None,
             report: Some(builder.report),
+            outputs: builder.outputs,
             cgroups,
             clients,
             signals,
@@ -109,10 +118,12 @@ impl<'a> Watch<'a> {
             born: Instant::now(),
             grace: spec.kill_grace,
             own_init: spec.own_init,
+            why: None,
             exit: None,
             said: None,
             ran: false,
             started_at_ms: unix_ms(),
+            pressure: None,
             later: Some(later),
         }
     }
@@ -132,6 +143,10 @@ impl<'a> Watch<'a> {
                         self.hear_signals();
                         None
                     }
+                    Wake::Output(at) => {
+                        self.outputs.pump(at);
+                        None
+                    }
                     Wake::Caller(Source::Listener) => {
                         self.clients.accept();
                         None
@@ -149,6 +164,7 @@ impl<'a> Watch<'a> {
             self.step(Event::Tick);
             if let Some(later) = self.later.take_if(|_| self.born.elapsed() >= QUIET) {
                 later();
+                self.count_pressure();
             }
         }
     }
@@ -172,6 +188,9 @@ impl<'a> Watch<'a> {
             watch(Wake::FirstProcess, first.pidfd.as_fd(), PollFlags::IN);
         }
         watch(Wake::Signals, self.signals.as_fd(), PollFlags::IN);
+        for (at, pipe) in self.outputs.sources() {
+            watch(Wake::Output(at), pipe, PollFlags::IN);
+        }
         for (source, fd, writing) in self.clients.sources() {
             let room = if writing { PollFlags::OUT } else { PollFlags::empty() };
             watch(Wake::Caller(source), fd, PollFlags::IN | room);
@@ -248,6 +267,7 @@ impl<'a> Watch<'a> {
 
     fn gone(&mut self) -> Ending {
         self.read_reports();
+        self.outputs.finish();
         self.reap();
         self.step(Event::Gone);
         // Its status is unknown only if somebody else took it; what is known is that it is gone.
@@ -340,20 +360,38 @@ impl<'a> Watch<'a> {
     fn obey(&mut self, index: usize) {
         for command in self.clients.read(index) {
             match command {
-                Command::Kill { grace_ms } => {
+                Command::Kill { grace_ms, why } => {
                     let grace = grace_ms.map_or(self.grace, Duration::from_millis);
+                    if matches!(self.life.state(), State::Starting { hard: None } | State::Running { .. }) {
+                        self.why = why;
+                    }
                     self.step(Event::Kill { grace });
                 }
                 Command::Statistics {} => {
-                    let usage = self.cgroups.statistics().unwrap_or_else(|error| {
-                        tracing::warn!(error = chain(&error), "no statistics");
-                        crate::cgroups::Statistics::default()
-                    });
+                    let usage = self.usage();
                     self.clients.answer(index, &Report::Statistics { at_ms: unix_ms(), usage });
                 }
                 Command::Unknown(_) => tracing::warn!("a caller sent a command of a newer version"),
             }
         }
+    }
+
+    fn usage(&mut self) -> Statistics {
+        let mut usage = self.cgroups.statistics().unwrap_or_else(|error| {
+            tracing::warn!(error = chain(&error), "no statistics");
+            Statistics::default()
+        });
+        if let Some(counters) = &mut self.pressure {
+            counters.fill(&mut usage);
+        }
+        usage
+    }
+
+    fn count_pressure(&mut self) {
+        self.pressure = self.cgroups.count_pressure().unwrap_or_else(|error| {
+            tracing::warn!(error = chain(&error), "memory pressure is not counted");
+            None
+        });
     }
 
     fn ending(&self, exit: Exit) -> Ending {
@@ -376,7 +414,7 @@ impl<'a> Watch<'a> {
         Ending::Exited(ExitRecord {
             status,
             oom_kills,
-            killed_by_us: why,
+            killed_by_us: why.map(|why| self.why.filter(|_| why == KillReason::Requested).unwrap_or(why)),
             forced,
             pid: self.pid(),
             started_at_ms: self.started_at_ms,

@@ -8,16 +8,20 @@ use runtime::{Exit, FailureKind, Rootfs, Stage};
 use crate::world::{World, world};
 
 /// A folder of the host that must not change: its names, and the content of `ptmx`.
-struct Canary(tempfile::TempDir);
+pub struct Canary(tempfile::TempDir);
 
 impl Canary {
-    fn new() -> Self {
+    pub fn new() -> Self {
         let dir = tempfile::Builder::new().prefix("canary-").tempdir_in("/var/tmp").unwrap();
         fs::write(dir.path().join("ptmx"), "kept").unwrap();
         Self(dir)
     }
 
-    fn assert_untouched(&self) {
+    pub fn path(&self) -> &Path {
+        self.0.path()
+    }
+
+    pub fn assert_untouched(&self) {
         let names: Vec<_> =
             fs::read_dir(self.0.path()).unwrap().flatten().map(|entry| entry.file_name()).collect();
         assert_eq!(names, ["ptmx"]);
@@ -49,8 +53,8 @@ fn attack(world: &World, id: &str, name: &str, target: &Path) {
 }
 
 #[test]
-fn mount_points_that_are_links_never_reach_the_host() {
-    let Some(world) = world("mount_points_that_are_links_never_reach_the_host") else { return };
+fn k01_mount_points_that_are_links_never_reach_the_host() {
+    let Some(world) = world("k01_mount_points_that_are_links_never_reach_the_host") else { return };
     let canary = Canary::new();
     let etc: Vec<_> = fs::read_dir("/etc").unwrap().flatten().map(|entry| entry.file_name()).collect();
     let targets = [
@@ -84,8 +88,8 @@ fn a_mount_point_that_is_a_file_is_refused() {
 }
 
 #[test]
-fn the_sandbox_is_mounted_inside_whatever_the_image_links() {
-    let Some(world) = world("the_sandbox_is_mounted_inside_whatever_the_image_links") else { return };
+fn k05_the_sandbox_is_mounted_inside_whatever_the_image_links() {
+    let Some(world) = world("k05_the_sandbox_is_mounted_inside_whatever_the_image_links") else { return };
     let canary = Canary::new();
     let mut spec = world.script("sandboxed", "echo in > /mnt/mesos/sandbox/file");
     let Rootfs::Overlay { lower, .. } = &mut spec.rootfs else { unreachable!() };
@@ -102,8 +106,8 @@ fn the_sandbox_is_mounted_inside_whatever_the_image_links() {
 }
 
 #[test]
-fn a_false_dev_null_masks_nothing_away() {
-    let Some(world) = world("a_false_dev_null_masks_nothing_away") else { return };
+fn k06_a_false_dev_null_masks_nothing_away() {
+    let Some(world) = world("k06_a_false_dev_null_masks_nothing_away") else { return };
     let pattern = fs::read_to_string("/proc/sys/kernel/core_pattern").unwrap();
     let mut spec =
         world.script("null", "cat /proc/keys; echo x > /proc/sys/kernel/core_pattern; stat -c %F /dev/null");
@@ -119,8 +123,8 @@ fn a_false_dev_null_masks_nothing_away() {
 }
 
 #[test]
-fn name_resolution_files_that_are_links_stay_inside() {
-    let Some(world) = world("name_resolution_files_that_are_links_stay_inside") else { return };
+fn k10_name_resolution_files_that_are_links_stay_inside() {
+    let Some(world) = world("k10_name_resolution_files_that_are_links_stay_inside") else { return };
     let canary = Canary::new();
     let mut spec = world.script("dns", "cat /etc/resolv.conf; echo x > /etc/hosts");
     let Rootfs::Overlay { lower, .. } = &mut spec.rootfs else { unreachable!() };
@@ -138,8 +142,10 @@ fn name_resolution_files_that_are_links_stay_inside() {
 }
 
 #[test]
-fn output_files_that_the_sandbox_holds_as_links_are_not_followed() {
-    let Some(world) = world("output_files_that_the_sandbox_holds_as_links_are_not_followed") else { return };
+fn k23_output_files_that_the_sandbox_holds_as_links_are_not_followed() {
+    let Some(world) = world("k23_output_files_that_the_sandbox_holds_as_links_are_not_followed") else {
+        return;
+    };
     let canary = Canary::new();
     let spec = world.spec("swapped", &["echo", "x"]);
     symlink(canary.0.path().join("ptmx"), world.sandbox("swapped").join("stdout")).unwrap();

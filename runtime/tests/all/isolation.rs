@@ -7,8 +7,8 @@ use runtime::{Exit, FailureKind, Rootfs};
 use crate::world::{PROBE, eventually, world};
 
 #[test]
-fn privileges_are_bounded_for_root_and_others() {
-    let Some(world) = world("privileges_are_bounded_for_root_and_others") else { return };
+fn k11_privileges_are_bounded_for_root_and_others() {
+    let Some(world) = world("k11_privileges_are_bounded_for_root_and_others") else { return };
     let script = "grep -hE '^(Cap|NoNew|Seccomp:|Sig(Blk|Ign))' /proc/1/status /proc/self/status; id";
     let text = world.output("root", script);
     let bounded = "CapInh:\t0000000000000000\nCapPrm:\t00000000a00405fb\nCapEff:\t00000000a00405fb\nCapBnd:\t00000000a00405fb\nCapAmb:\t0000000000000000\nNoNewPrivs:\t1\nSeccomp:\t2\n";
@@ -57,8 +57,8 @@ fn namespaces_are_of_its_own_and_the_host_name_too() {
 }
 
 #[test]
-fn masked_and_read_only_paths() {
-    let Some(world) = world("masked_and_read_only_paths") else { return };
+fn k07_masked_and_read_only_paths() {
+    let Some(world) = world("k07_masked_and_read_only_paths") else { return };
     let script = "for p in acpi asound kcore keys key-users latency_stats timer_list timer_stats sched_debug scsi interrupts; do
             [ -e /proc/$p ] && { [ -d /proc/$p ] && ls -A /proc/$p || cat /proc/$p; }; done
         ls -A /sys/firmware; ls -A /sys/devices/virtual/powercap 2>/dev/null
@@ -70,8 +70,8 @@ fn masked_and_read_only_paths() {
 }
 
 #[test]
-fn cgroups_can_not_be_changed_from_inside() {
-    let Some(world) = world("cgroups_can_not_be_changed_from_inside") else { return };
+fn k12_cgroups_can_not_be_changed_from_inside() {
+    let Some(world) = world("k12_cgroups_can_not_be_changed_from_inside") else { return };
     let script = "cd /sys/fs/cgroup; for f in cgroup.procs cgroup.subtree_control ../cgroup.procs memory.max; do
             echo 1 2>/dev/null > $f && echo \"wrote $f\"; done
         mkdir x 2>/dev/null && echo made
@@ -84,8 +84,8 @@ fn cgroups_can_not_be_changed_from_inside() {
 }
 
 #[test]
-fn devices_are_denied_but_for_the_usual_ones() {
-    let Some(world) = world("devices_are_denied_but_for_the_usual_ones") else { return };
+fn k18_devices_are_denied_but_for_the_usual_ones() {
+    let Some(world) = world("k18_devices_are_denied_but_for_the_usual_ones") else { return };
     let script = "mknod /tmp/sda b 254 0 2>/dev/null && echo made; ls -A /dev | grep -vE '^(core|fd|full|kcore|mqueue|null|ptmx|pts|random|shm|stderr|stdin|stdout|tty|urandom|zero)$';
         head -c 1 /dev/zero | wc -c; head -c 1 /dev/urandom | wc -c; : > /dev/full; echo x > /dev/null";
     assert_eq!(world.output("devices", script), "1\n1\n");
@@ -102,8 +102,8 @@ fn devices_are_denied_but_for_the_usual_ones() {
 }
 
 #[test]
-fn descriptors_of_the_caller_and_keeper_stay_out() {
-    let Some(world) = world("descriptors_of_the_caller_and_keeper_stay_out") else { return };
+fn k03_descriptors_of_the_caller_and_keeper_stay_out() {
+    let Some(world) = world("k03_descriptors_of_the_caller_and_keeper_stay_out") else { return };
     let leaked = fs::File::open("/").unwrap();
     rustix::io::fcntl_setfd(&leaked, rustix::io::FdFlags::empty()).unwrap();
     // The folder's own descriptor is the fourth that ls sees.
@@ -127,8 +127,8 @@ fn descriptors_of_the_caller_and_keeper_stay_out() {
 }
 
 #[test]
-fn our_programs_can_not_be_overwritten_from_inside() {
-    let Some(world) = world("our_programs_can_not_be_overwritten_from_inside") else { return };
+fn k02_our_programs_can_not_be_overwritten_from_inside() {
+    let Some(world) = world("k02_our_programs_can_not_be_overwritten_from_inside") else { return };
     let before = fs::read(PROBE).unwrap();
     let script = "i=0; while [ $i -lt 200 ]; do i=$((i+1)); for p in /proc/*/exe; do
             case $(readlink $p) in /bin/busybox) ;; *) (echo broken > $p) 2>/dev/null && echo wrote; esac; done; done; true";
@@ -162,8 +162,8 @@ fn pipes_break_as_they_should() {
 }
 
 #[test]
-fn the_socket_is_for_root_outside_of_containers_only() {
-    let Some(world) = world("the_socket_is_for_root_outside_of_containers_only") else { return };
+fn k20_the_socket_is_for_root_outside_of_containers_only() {
+    let Some(world) = world("k20_the_socket_is_for_root_outside_of_containers_only") else { return };
     let keeper = world.start(&world.spec("socket", &["sleep", "100"]));
     let folder = world.config.runtime_dir.join("containers/socket");
     for (path, mode) in [

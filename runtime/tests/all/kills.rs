@@ -49,7 +49,7 @@ fn a_second_kill_shortens_the_grace_period() {
     let mut keeper = world.start(&spec);
     eventually("the trap is set", || world.stdout("twice") == "ready\n");
     let begun = Instant::now();
-    keeper.send(&Command::Kill { grace_ms: Some(600_000) }).unwrap();
+    keeper.send(&Command::Kill { grace_ms: Some(600_000), why: None }).unwrap();
     wait_for(&mut keeper, |report| matches!(report, Report::Killing { grace_ms: 600_000, .. }));
     let record = world.kill(keeper, Some(100));
     assert!(begun.elapsed() < Duration::from_secs(10));
@@ -83,8 +83,8 @@ fn without_a_pid_namespace_they_die_as_well() {
 }
 
 #[test]
-fn a_fork_bomb_ends_at_once() {
-    let Some(world) = world("a_fork_bomb_ends_at_once") else { return };
+fn k25_a_fork_bomb_ends_at_once() {
+    let Some(world) = world("k25_a_fork_bomb_ends_at_once") else { return };
     let mut spec = world
         .script("bomb", "trap '' TERM; bomb() { while :; do bomb & done; }; bomb & while :; do wait; done");
     spec.limits.pids_max = Some(100);

@@ -1,6 +1,6 @@
 //! Limits that the kernel enforces, and what the keeper tells of them.
-use runtime::Exit;
 use runtime::protocol::{Command, Report};
+use runtime::{Controller, Exit, FailureKind, HugetlbLimit, IoMax, Rlimit, Stage};
 
 use crate::world::{eventually, wait_for, world};
 
@@ -52,5 +52,215 @@ fn statistics_are_told_when_asked_for() {
     assert!(usage.cpu_user_us.is_some_and(|time| time > 0), "{usage:?}");
     assert_eq!(usage.memory_limit_bytes, Some(64 << 20));
     assert_eq!(usage.pids_current, Some(2), "PID 1 and the command: {usage:?}");
+    world.kill(keeper, Some(0));
+}
+
+fn rlimit(name: &str, soft: u64, hard: u64) -> Rlimit {
+    Rlimit { name: name.into(), soft, hard }
+}
+
+#[test]
+fn resource_limits_are_those_of_the_spec() {
+    let Some(world) = world("resource_limits_are_those_of_the_spec") else { return };
+    let mut spec = world.script(
+        "limits",
+        "grep -E 'stack|core|open files|cpu|file size|locked|pending|nice|queue' /proc/self/limits",
+    );
+    spec.user = Some("33:34".into());
+    // So few open files that no part of the start could live with it.
+    spec.rlimits = vec![
+        rlimit("RLIMIT_CORE", 0, 0),
+        rlimit("RLIMIT_CPU", 50, 60),
+        rlimit("RLIMIT_FSIZE", 1 << 20, 1 << 21),
+        rlimit("RLIMIT_MEMLOCK", 4096, 8192),
+        rlimit("RLIMIT_MSGQUEUE", 1, 2),
+        rlimit("RLIMIT_NOFILE", 5, 7),
+        rlimit("RLIMIT_SIGPENDING", 3, 4),
+        rlimit("RLIMIT_STACK", 1 << 20, 1 << 21),
+    ];
+    assert_eq!(world.run(&spec).status, Exit::Code(0), "{}", world.stderr("limits"));
+    let text = world.stdout("limits");
+    for (name, soft, hard) in [
+        ("Max core file size", "0", "0"),
+        ("Max cpu time", "50", "60"),
+        ("Max file size", "1048576", "2097152"),
+        ("Max locked memory", "4096", "8192"),
+        ("Max msgqueue size", "1", "2"),
+        ("Max open files", "5", "7"),
+        ("Max pending signals", "3", "4"),
+        ("Max stack size", "1048576", "2097152"),
+    ] {
+        let line =
+            text.lines().find(|line| line.starts_with(name)).unwrap_or_else(|| panic!("{name}: {text}"));
+        let words: Vec<&str> = line[name.len()..].split_whitespace().collect();
+        assert_eq!(words[..2], [soft, hard], "{line}");
+    }
+}
+
+#[test]
+fn a_resource_limit_that_is_refused_is_named() {
+    let Some(world) = world("a_resource_limit_that_is_refused_is_named") else { return };
+    let refuse = |id: &str, limit: Rlimit, word: &str| {
+        let mut spec = world.spec(id, &["true"]);
+        spec.rlimits = vec![limit];
+        let failure = world.refused(&spec);
+        assert_eq!(failure.kind, FailureKind::Refused);
+        assert!(failure.message.contains(word), "{failure}");
+    };
+    refuse("unknown", rlimit("RLIMIT_WISDOM", 1, 1), "RLIMIT_WISDOM");
+    refuse("turned", rlimit("RLIMIT_CPU", 2, 1), "RLIMIT_CPU");
+    // Above fs.nr_open nobody gets them.
+    refuse("files", rlimit("RLIMIT_NOFILE", 1024, 1 << 40), "RLIMIT_NOFILE (soft 1024, hard 1099511627776)");
+}
+
+#[test]
+fn processors_and_memory_nodes_can_be_chosen() {
+    let Some(world) = world("processors_and_memory_nodes_can_be_chosen") else { return };
+    let mut spec = world.script("cpuset", "grep -E '^(Cpus|Mems)_allowed_list' /proc/self/status");
+    spec.limits.cpuset_cpus = Some("0".into());
+    spec.limits.cpuset_mems = Some("0".into());
+    assert_eq!(world.run(&spec).status, Exit::Code(0), "{}", world.stderr("cpuset"));
+    assert_eq!(world.stdout("cpuset"), "Cpus_allowed_list:\t0\nMems_allowed_list:\t0\n");
+    let mut spec = world.spec("no-cpu", &["true"]);
+    spec.limits.cpuset_cpus = Some("4000".into());
+    let failure = world.refused(&spec);
+    assert!(failure.stage == Stage::Cgroup && failure.message.contains("cpuset.cpus"), "{failure}");
+    let mut spec = world.spec("odd", &["true"]);
+    spec.limits.cpuset_cpus = Some("0; rm -rf /".into());
+    assert_eq!(world.refused(&spec).kind, FailureKind::Refused);
+}
+
+/// The disk that a path lies on, as `major:minor` of the whole device.
+fn disk_of(path: &std::path::Path) -> Option<(u32, u32)> {
+    let device = rustix::fs::stat(path).unwrap().st_dev;
+    let (major, minor) = (rustix::fs::major(device), rustix::fs::minor(device));
+    let folder = std::fs::canonicalize(format!("/sys/dev/block/{major}:{minor}")).ok()?;
+    let whole = if folder.join("partition").exists() { folder.parent()?.to_owned() } else { folder };
+    let text = std::fs::read_to_string(whole.join("dev")).ok()?;
+    let (major, minor) = text.trim().split_once(':')?;
+    Some((major.parse().ok()?, minor.parse().ok()?))
+}
+
+#[test]
+fn a_disk_can_be_limited_and_its_use_is_told() {
+    let Some(world) = world("a_disk_can_be_limited_and_its_use_is_told") else { return };
+    let Some((major, minor)) = disk_of(world.dir.path()) else {
+        println!(
+            "SKIPPED: a_disk_can_be_limited_and_its_use_is_told: {} lies on no disk",
+            world.dir.path().display()
+        );
+        return;
+    };
+    // 3 MB at 2 MB a second, past the page cache.
+    let script =
+        "dd if=/dev/zero of=/mnt/mesos/sandbox/big bs=64k count=48 oflag=direct 2>&1; echo done; sleep 100";
+    let mut spec = world.script("disk", script);
+    spec.limits.io_max = vec![IoMax { major, minor, write_bps: Some(2 << 20), ..IoMax::default() }];
+    let begun = std::time::Instant::now();
+    let mut keeper = world.start(&spec);
+    eventually("it has written", || world.stdout("disk").ends_with("done\n"));
+    assert!(begun.elapsed().as_millis() > 800, "{:?}: {}", begun.elapsed(), world.stdout("disk"));
+    let usage = usage(&mut keeper);
+    let devices = usage.io.clone().unwrap();
+    let disk = devices.iter().find(|one| (one.major, one.minor) == (major, minor)).unwrap();
+    assert!(disk.bytes.write >= Some(3 << 20) && disk.operations.write > Some(0), "{usage:?}");
+    assert_eq!(world.runtime.statistics(&spec.id).unwrap().io, usage.io);
+    world.kill(keeper, Some(0));
+    let mut spec = world.spec("no-disk", &["true"]);
+    spec.limits.io_max = vec![IoMax { major: 4000, minor: 1, read_iops: Some(1), ..IoMax::default() }];
+    let failure = world.refused(&spec);
+    assert!(failure.stage == Stage::Cgroup && failure.message.contains("4000:1"), "{failure}");
+}
+
+#[test]
+fn a_share_of_the_disk_is_set_or_its_absence_named() {
+    let Some(world) = world("a_share_of_the_disk_is_set_or_its_absence_named") else { return };
+    let mut spec = world.spec("share", &["sleep", "100"]);
+    spec.limits.io_weight = Some(300);
+    let mut keeper = world.runtime.launch(&spec).unwrap();
+    match keeper.wait_started() {
+        Ok(_) => {
+            let found = world.cgroups().into_iter().find_map(|place| {
+                ["io.weight", "io.bfq.weight", "blkio.bfq.weight", "blkio.weight"]
+                    .iter()
+                    .find_map(|name| std::fs::read_to_string(place.join(name)).ok())
+            });
+            assert!(found.is_some_and(|text| text.trim_end().ends_with("300")));
+            world.kill(keeper, Some(0));
+        }
+        Err(error) => {
+            assert!(error.to_string().contains("weight"), "{error}");
+            world.bury(keeper, &spec.id);
+        }
+    }
+}
+
+#[test]
+fn huge_pages_are_limited_or_the_missing_controller_is_named() {
+    let Some(world) = world("huge_pages_are_limited_or_the_missing_controller_is_named") else { return };
+    let mut spec = world.spec("huge", &["true"]);
+    spec.isolation.controllers.insert(Controller::Hugetlb);
+    spec.limits.hugetlb = vec![HugetlbLimit { page_bytes: 2 << 20, limit_bytes: 0 }];
+    let lacks = world.runtime.host().missing.iter().any(|missing| missing.name == "cgroups/hugetlb");
+    if lacks {
+        let failure = world.refused(&spec);
+        assert!(failure.stage == Stage::Cgroup && failure.message.contains("hugetlb"), "{failure}");
+    } else {
+        assert_eq!(world.run(&spec).status, Exit::Code(0));
+    }
+}
+
+fn usage(keeper: &mut runtime::KeeperHandle) -> runtime::Statistics {
+    keeper.send(&Command::Statistics {}).unwrap();
+    let report = wait_for(keeper, |report| matches!(report, Report::Statistics { .. }));
+    let Report::Statistics { usage, .. } = report else { unreachable!() };
+    usage
+}
+
+#[test]
+fn all_figures_are_told_by_the_keeper_and_without_it() {
+    let Some(world) = world("all_figures_are_told_by_the_keeper_and_without_it") else { return };
+    // A page cache far above the limit is pressure on memory.
+    let script = "i=0; while [ $i -lt 3 ]; do i=$((i+1)); dd if=/dev/zero of=/mnt/mesos/sandbox/f bs=1M count=80 2>/dev/null; done; \
+        echo done; sleep 100 & sleep 100; true";
+    let mut spec = world.script("figures", &format!("sleep 0.3; {script}"));
+    spec.limits.memory_limit_bytes = Some(48 << 20);
+    spec.limits.cpu_limit_milli = Some(4000);
+    let mut keeper = world.start(&spec);
+    eventually("it worked", || world.stdout("figures") == "done\n");
+    eventually("its children run", || world.runtime.statistics(&spec.id).unwrap().processes == Some(4));
+    let told = usage(&mut keeper);
+    let read = world.runtime.statistics(&spec.id).unwrap();
+    for (all, by) in [(&told, "keeper"), (&read, "runtime")] {
+        for (name, figure) in [
+            ("user", all.cpu_user_us),
+            ("system", all.cpu_system_us),
+            ("periods", all.cpu_periods),
+            ("memory", all.memory_current_bytes),
+            ("limit", all.memory_limit_bytes),
+            ("file", all.memory_file_bytes),
+            ("threads", all.threads),
+        ] {
+            assert!(figure > Some(0), "{name} by {by}: {all:?}");
+        }
+        for (name, figure) in [
+            ("throttled", all.cpu_throttled_us),
+            ("throttled periods", all.cpu_throttled_periods),
+            ("anon", all.memory_anon_bytes),
+            ("mapped", all.memory_mapped_bytes),
+            ("unevictable", all.memory_unevictable_bytes),
+            ("kernel", all.memory_kernel_bytes),
+            ("tcp", all.memory_sock_bytes),
+        ] {
+            assert!(figure.is_some(), "{name} by {by}: {all:?}");
+        }
+        assert_eq!((all.processes, all.threads), (Some(4), Some(4)), "{by}: {all:?}");
+        let stalled = all.psi_memory.is_some_and(|one| one.some.total_us > 0);
+        assert!(stalled || !std::path::Path::new("/proc/pressure/memory").exists(), "{by}: {all:?}");
+        assert!(all.psi_cpu.is_some() == all.psi_io.is_some(), "{by}: {all:?}");
+    }
+    let pressed =
+        told.pressure_low > Some(0) && told.pressure_medium.is_some() && told.pressure_critical.is_some();
+    assert!(pressed, "{told:?}");
     world.kill(keeper, Some(0));
 }

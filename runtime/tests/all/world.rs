@@ -22,7 +22,7 @@ pub const PATIENCE: Duration = Duration::from_secs(20);
 const APPLETS: &[&str] = &[
     "sh", "true", "false", "sleep", "ls", "cat", "echo", "id", "mount", "readlink", "grep", "env", "kill",
     "tail", "yes", "head", "setsid", "mknod", "unshare", "mkdir", "touch", "pwd", "hostname", "rm", "ln",
-    "dd", "wc", "chroot", "stat", "find",
+    "dd", "wc", "chroot", "stat", "find", "nc",
 ];
 
 /// A runtime with folders and cgroups of its own.
@@ -148,7 +148,7 @@ impl World {
 
     /// Kills, and waits for the end.
     pub fn kill(&self, mut keeper: KeeperHandle, grace_ms: Option<u64>) -> ExitRecord {
-        keeper.send(&Command::Kill { grace_ms }).unwrap();
+        keeper.send(&Command::Kill { grace_ms, why: None }).unwrap();
         let record = keeper.wait_exit().unwrap();
         let id = keeper.id().clone();
         self.bury(keeper, &id);
@@ -224,7 +224,7 @@ impl Drop for World {
         for found in self.runtime.recover() {
             if let Found::Running(stream) = found.state {
                 let mut keeper = KeeperHandle::new(found.id.clone(), stream);
-                let _ = keeper.send(&Command::Kill { grace_ms: Some(0) });
+                let _ = keeper.send(&Command::Kill { grace_ms: Some(0), why: None });
                 while keeper.report().is_ok() {}
             }
             let _ = self.runtime.cleanup(&found.id);

@@ -107,6 +107,7 @@ fn every_way_a_task_may_have_ended_meanwhile() {
         recovered_run("failed", &[TaskStarting], 1),
         recovered_run("gone", both, 2),
         recovered_run("lost", both, 2),
+        recovered_run("prepared", &[TaskStarting], 1),
         recovered_run("unstarted", &[], 0),
     ];
     let containers = [
@@ -124,6 +125,7 @@ fn every_way_a_task_may_have_ended_meanwhile() {
         say failed TASK_FAILED SOURCE_AGENT REASON_CONTAINER_LAUNCH_FAILED 'no program'
         say gone TASK_FAILED SOURCE_AGENT REASON_EXECUTOR_TERMINATED 'The task's container is gone and left no exit record'
         say lost TASK_FAILED SOURCE_AGENT REASON_EXECUTOR_TERMINATED 'keeper died'
+        say prepared TASK_FAILED SOURCE_AGENT REASON_CONTAINER_LAUNCH_FAILED 'The agent was restarted before it could start the task'
         say unstarted TASK_DROPPED SOURCE_AGENT REASON_AGENT_RESTARTED 'The agent was restarted before it could start the task'"#]]
     .assert_eq(&says.join("\n"));
 }
@@ -174,10 +176,51 @@ fn a_changed_agent_does_not_start() {
     let mut world = World::recovered(found);
     let told = world.told();
     assert!(
-        told.starts_with("exit clean=false This agent's hostname, port, resources or attributes"),
+        told.starts_with("exit clean=false This agent is not what it was when it registered as A-S0"),
         "{told}"
     );
-    assert!(told.contains("registered as A-S0") && told.contains("before: other:5051"), "{told}");
+    assert!(told.contains("its hostname was other and is a1"), "{told}");
+}
+
+/// Mesos: `reconfiguration_policy` and what a reboot does to it.
+#[test]
+fn an_agent_with_more_than_before_goes_on_where_that_is_allowed() {
+    let both = &[TaskStarting, TaskRunning];
+    let mut found = recovered(vec![recovered_run("t", both, 2)], &[("c-t", Found::Running)]);
+    let before = found.agent.as_mut().unwrap();
+    before.resources = model::resources::parse("cpus:2;mem:1024", &model::Role::any()).unwrap().to_wire();
+    let refused = World::recovered(found.clone()).told();
+    assert!(refused.starts_with("exit clean=false") && refused.contains("resources were cpus:2"), "{refused}");
+    let mut allowing = settings();
+    allowing.reconfiguration = crate::logic::Reconfiguration::Additive;
+    let mut world = World::with(allowing, found);
+    world.join();
+    expect![[r#"
+        write agent A-S0
+        reattach t
+        Connect
+        say reregister ["t TASK_RUNNING head -"] of ["F"] epoch 0
+    "#]]
+    .assert_eq(&world.told());
+}
+
+#[test]
+fn a_changed_agent_is_another_one_after_a_reboot() {
+    let mut found = recovered(vec![recovered_run("t", &[TaskStarting, TaskRunning], 2)], &[]);
+    found.agent.as_mut().unwrap().hostname = "other".to_owned();
+    found.rebooted = true;
+    let mut world = World::recovered(found);
+    world.pass(2000.0);
+    world.join();
+    expect![[r#"
+        warn This agent was A-S0 before the host was rebooted and registers as a new one, because its hostname was other and is a1
+        ForgetAgent
+        Connect
+        collect t
+        say register
+        write agent A-S0
+    "#]]
+    .assert_eq(&world.told());
 }
 
 #[test]

@@ -46,6 +46,7 @@ pub(crate) fn settings() -> Settings {
         version: "1.0.0".to_owned(),
         capabilities: vec!["MULTI_ROLE".to_owned()],
         incarnation: "i1".to_owned(),
+        reconfiguration: crate::logic::Reconfiguration::Equal,
         registration_backoff: Duration::from_secs(1),
         shutdown_grace: Duration::from_secs(5),
         gc_delay: Duration::from_secs(1000),
@@ -91,8 +92,13 @@ pub(crate) const TERMINATED: Exit =
 impl World {
     /// An agent that has recovered `found`.
     pub(crate) fn recovered(found: Recovered) -> World {
+        World::with(settings(), found)
+    }
+
+    /// The same, with other settings.
+    pub(crate) fn with(settings: Settings, found: Recovered) -> World {
         let mut world = World {
-            state: State::new(settings(), 1),
+            state: State::new(settings, 1),
             now: Timestamp::from_micros(1_000_000_000),
             link: LinkId(0),
             writes: Vec::new(),
@@ -128,6 +134,7 @@ impl World {
             agent_id: "A-S0".to_owned(),
             master_id: "M".to_owned(),
             ping_timeout_seconds: 75.0,
+            protocol: link::PROTOCOL_VERSION,
         });
     }
 
@@ -237,6 +244,7 @@ impl World {
             Effect::Launch(launch) => format!("launch {} grace {:?}", launch.run.task, launch.grace),
             Effect::Reattach { run } => format!("reattach {}", run.task),
             Effect::Kill { container, grace } => format!("kill {} grace {grace:?}", self.name(container)),
+            Effect::Evict { container } => format!("evict {}", self.name(container)),
             Effect::Destroy { container } => format!("destroy {}", self.name(container)),
             Effect::Collect { run } => format!("collect {}", run.task),
             Effect::Warn(text) => format!("warn {text}"),

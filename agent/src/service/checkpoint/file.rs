@@ -153,6 +153,27 @@ impl FileStore {
         Ok(strays)
     }
 
+    /// Removes what is left of agents that this one was before: their checkpoints, once none of their sandboxes is
+    /// there any more.
+    fn sweep(&self, recovered: &Recovered, warn: &mut dyn FnMut(String)) -> Result<(), CheckpointError> {
+        let current = recovered.agent.as_ref().and_then(|info| info.id.as_ref()).map(|id| encode(&id.value));
+        let waiting: BTreeSet<String> =
+            recovered.strays.iter().map(|(_, run)| encode(run.agent.as_str())).collect();
+        let meta = self.paths.meta().join("slaves");
+        for root in [&meta, &self.paths.sandboxes()] {
+            for name in names(root)? {
+                let former = current.as_ref() != Some(&name) && !waiting.contains(&name);
+                // Nothing of ours has a name that is no id.
+                if former && name != LATEST && decode(&name).is_some() {
+                    let folder = root.join(&name);
+                    let removed = images::remove_tree(&folder).map_err(|e| failed("remove", &folder, e));
+                    removed.unwrap_or_else(|error| warn(error.chain()));
+                }
+            }
+        }
+        Ok(())
+    }
+
     fn write_task(
         &self,
         run: &Run,
@@ -235,6 +256,7 @@ impl CheckpointStore for FileStore {
             }
         }
         recovered.strays = self.strays(&recovered)?;
+        self.sweep(&recovered, warn)?;
         Ok(recovered)
     }
 

@@ -229,6 +229,29 @@ fn sandboxes_without_checkpoints_are_strays() {
     assert!(strays[0].0 > Timestamp::ZERO);
 }
 
+/// behaviour.md section 13: on restart everything old of other agent ids goes.
+#[test]
+fn former_agents_are_forgotten_with_their_last_sandbox() {
+    let mut disk = disk();
+    let old = run("t", "c1");
+    disk.start(&old);
+    let sandbox = disk.store.paths.sandbox(&old);
+    fs::create_dir_all(&sandbox).unwrap();
+    disk.store.forget_agent().unwrap();
+    let meta = disk.store.paths.meta_agent(&AGENT.into());
+    let strays = disk.load().strays;
+    assert_eq!(strays.iter().map(|(_, run)| run).collect::<Vec<_>>(), [&old]);
+    assert!(meta.exists());
+    remove_run(&sandbox).unwrap();
+    disk.store.collect(&old).unwrap();
+    assert!(disk.load().strays.is_empty());
+    assert!(!meta.exists() && !disk.store.paths.sandboxes().join(AGENT).exists());
+    // What is none of its own stays.
+    fs::create_dir_all(disk.store.paths.sandboxes().join("%zz")).unwrap();
+    disk.load();
+    assert!(disk.store.paths.sandboxes().join("%zz").exists());
+}
+
 #[test]
 fn a_full_disk_leaves_nothing_of_a_launch() {
     if !rustix::process::geteuid().is_root() {

@@ -4,17 +4,19 @@ use std::io;
 use std::time::Duration;
 
 use model::ContainerId;
-use runtime::Ending;
+use runtime::{Ending, Statistics};
 use runtime::protocol::{self, Command, Decoder, Report};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixStream;
 
-use super::{Containers, Kill, LOST, of_failure, of_record};
+use super::{Containers, End, Kill, LOST, of_failure, of_record};
 use crate::containerizer::Reports;
 use crate::logic::Event;
 
 /// How long a container may take to end after SIGKILL. Mesos: `--cgroups_destroy_timeout`, 60 s.
 const LONGEST_END: Duration = Duration::from_secs(60);
+/// How long a keeper may take to tell what its container uses.
+const LONGEST_ANSWER: Duration = Duration::from_secs(1);
 /// How often a broken connection to a keeper that lives is made again.
 const RECONNECTS: u32 = 5;
 
@@ -62,10 +64,33 @@ impl Containers {
         }
     }
 
+    /// What only the keeper knows of a container's usage: on a hybrid host how often memory was short.
+    pub(super) async fn told_by_keeper(&self, container: &ContainerId) -> Option<Statistics> {
+        let mut stream = self.connect(container).await?;
+        let asked = async {
+            let frame = protocol::encode(&Command::Statistics {}).map_err(io::Error::other)?;
+            stream.write_all(&frame).await?;
+            let mut decoder = Decoder::default();
+            let mut buffer = [0; 4096];
+            loop {
+                while let Some(report) = decoder.next::<Report>().map_err(io::Error::other)? {
+                    if let Report::Statistics { usage, .. } = report {
+                        return Ok(usage);
+                    }
+                }
+                match stream.read(&mut buffer).await? {
+                    0 => return Err(io::Error::from(io::ErrorKind::UnexpectedEof)),
+                    length => decoder.feed(&buffer[..length]),
+                }
+            }
+        };
+        tokio::time::timeout(LONGEST_ANSWER, asked).await.ok()?.ok()
+    }
+
     /// SIGKILLs a container and waits for its end.
     pub(super) async fn kill_now(&self, container: &ContainerId, mut stream: UnixStream) {
         let ended = async {
-            tell(&mut stream, Duration::ZERO).await?;
+            tell(&mut stream, End { grace: Duration::ZERO, why: None }).await?;
             let mut buffer = [0; 4096];
             while stream.read(&mut buffer).await? > 0 {}
             Ok::<(), io::Error>(())
@@ -110,9 +135,9 @@ async fn converse(
         tokio::select! {
             changed = kill.changed(), if listening => {
                 listening = changed.is_ok();
-                let grace = *kill.borrow_and_update();
-                if let Some(grace) = grace {
-                    tell(keeper, grace).await?;
+                let end = *kill.borrow_and_update();
+                if let Some(end) = end {
+                    tell(keeper, end).await?;
                 }
             }
             read = keeper.read(&mut buffer) => match read? {
@@ -123,8 +148,8 @@ async fn converse(
     }
 }
 
-async fn tell(keeper: &mut UnixStream, grace: Duration) -> io::Result<()> {
+async fn tell(keeper: &mut UnixStream, End { grace, why }: End) -> io::Result<()> {
     let grace_ms = Some(u64::try_from(grace.as_millis()).unwrap_or(u64::MAX));
-    let frame = protocol::encode(&Command::Kill { grace_ms }).map_err(io::Error::other)?;
+    let frame = protocol::encode(&Command::Kill { grace_ms, why }).map_err(io::Error::other)?;
     keeper.write_all(&frame).await
 }

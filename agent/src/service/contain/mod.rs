@@ -4,16 +4,17 @@
 
 mod command;
 mod follow;
+mod image;
 mod spec;
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use images::{ImageStore, NoProgress, PullOptions};
+use images::{ImageStore, PrunePolicy};
 use model::ContainerId;
-use runtime::{Ending, FailureKind, Rootfs, Runtime};
+use runtime::{Ending, FailureKind, KillReason, Runtime, Statistics};
 use tokio::net::UnixStream;
 use tokio::sync::watch;
 use tokio::task::{JoinHandle, spawn_blocking};
@@ -25,10 +26,18 @@ use crate::logic::{
     Event, Exit, ExitStatus, Found, KillCause, Launch, LaunchFailure, LaunchFailureKind, Run,
 };
 
+use image::drop_rootfs;
 pub(crate) use spec::Common;
 
-/// The grace period of a kill that was asked for.
-type Kill = watch::Receiver<Option<Duration>>;
+/// An end that is asked for.
+#[derive(Clone, Copy, Debug)]
+struct End {
+    grace: Duration,
+    why: Option<KillReason>,
+}
+
+/// Hears of the end that is asked for, if one is.
+type Kill = watch::Receiver<Option<End>>;
 
 /// Runs containers with the runtime crate.
 #[derive(Clone)]
@@ -39,7 +48,7 @@ struct Inner {
     images: ImageStore,
     paths: Paths,
     common: Common,
-    kills: Mutex<BTreeMap<ContainerId, watch::Sender<Option<Duration>>>>,
+    kills: Mutex<BTreeMap<ContainerId, watch::Sender<Option<End>>>>,
     removals: watch::Sender<usize>,
 }
 
@@ -56,7 +65,13 @@ impl Containers {
         kill
     }
 
-    fn kills(&self) -> std::sync::MutexGuard<'_, BTreeMap<ContainerId, watch::Sender<Option<Duration>>>> {
+    fn end(&self, container: &ContainerId, end: End) {
+        if let Some(sender) = self.kills().get(container) {
+            sender.send_replace(Some(end));
+        }
+    }
+
+    fn kills(&self) -> std::sync::MutexGuard<'_, BTreeMap<ContainerId, watch::Sender<Option<End>>>> {
         self.0.kills.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -102,41 +117,6 @@ impl Containers {
         let stream = handle.into_stream();
         let connected = stream.set_nonblocking(true).and_then(|()| UnixStream::from_std(stream));
         connected.map_err(|error| failed(format!("Can't talk to the keeper of the container: {error}")))
-    }
-
-    /// Pulls the image and makes a root filesystem of it.
-    async fn rootfs(
-        &self,
-        container: &ContainerId,
-        wanted: spec::WantedImage,
-        kill: &mut Kill,
-    ) -> Result<(images::ImageConfig, Rootfs), LaunchFailure> {
-        let images = &self.0.images;
-        let name = images.name(&wanted.name).map_err(|error| invalid(crate::chain(&error)))?;
-        let options = PullOptions { force: wanted.force };
-        let image = tokio::select! {
-            pulled = images.pull(&name, options, Arc::new(NoProgress)) => pulled,
-            _ = kill.wait_for(Option::is_some) => return Err(killed()),
-        };
-        let image = image.map_err(|error| {
-            failed(format!("Can't pull the image '{}': {}", wanted.name, crate::chain(&error)))
-        })?;
-        let container = container.clone();
-        self.blocking(move |inner| {
-            let folder = inner.paths.rootfs(&container);
-            make_private(&folder)
-                .map_err(|error| failed(format!("Can't make {}: {error}", folder.display())))?;
-            let snapshot = inner.images.snapshot(&image, &folder).map_err(|error| {
-                failed(format!("Can't make a root filesystem of '{}': {}", wanted.name, crate::chain(&error)))
-            })?;
-            let rootfs = if snapshot.lower.is_empty() {
-                Rootfs::Directory(snapshot.upper)
-            } else {
-                Rootfs::Overlay { lower: snapshot.lower, upper: snapshot.upper, work: snapshot.work }
-            };
-            Ok((image.config, rootfs))
-        })
-        .await?
     }
 
     /// A container's whole life, from its start.
@@ -230,9 +210,11 @@ impl Containerizer for Containers {
     }
 
     fn kill(&self, container: &ContainerId, grace: Duration) {
-        if let Some(sender) = self.kills().get(container) {
-            sender.send_replace(Some(grace));
-        }
+        self.end(container, End { grace, why: None });
+    }
+
+    fn evict(&self, container: &ContainerId) {
+        self.end(container, End { grace: Duration::ZERO, why: Some(KillReason::DiskQuota) });
     }
 
     fn destroy(&self, container: &ContainerId) {
@@ -242,6 +224,38 @@ impl Containerizer for Containers {
             own.remove(&container).await;
             own.0.removals.send_modify(|count| *count -= 1);
         });
+    }
+
+    fn writable(&self, container: &ContainerId) -> Option<PathBuf> {
+        let folder = self.0.paths.rootfs(container);
+        // Overlayfs makes a folder in its work folder when it is mounted; without it `upper` holds the image itself.
+        folder.join("work/work").is_dir().then(|| folder.join("upper"))
+    }
+
+    fn statistics(&self, container: &ContainerId) -> Pending<'_, Option<Statistics>> {
+        let container = container.clone();
+        Box::pin(async move {
+            let id = runtime::ContainerId::new(container.as_str()).ok()?;
+            let read = self.blocking(move |inner| inner.runtime.statistics(&id)).await.ok()?;
+            let mut read = read.inspect_err(|error| tracing::debug!(%container, "{}", crate::chain(error))).ok()?;
+            if read.pressure_low.is_none()
+                && let Some(told) = self.told_by_keeper(&container).await
+            {
+                read.pressure_low = told.pressure_low;
+                read.pressure_medium = told.pressure_medium;
+                read.pressure_critical = told.pressure_critical;
+            }
+            // A container without cgroups has nothing to tell.
+            (read != Statistics::default()).then_some(read)
+        })
+    }
+
+    fn prune_images(&self, excluded: Vec<String>) -> Pending<'_, Result<(), String>> {
+        Box::pin(self.prune(excluded, |keep| PrunePolicy {
+            unused_for: Some(Duration::ZERO),
+            keep,
+            ..PrunePolicy::default()
+        }))
     }
 
     fn settled(&self) -> Pending<'_, ()> {
@@ -279,18 +293,6 @@ fn sweep(inner: &Inner, found: &BTreeMap<ContainerId, Found>) {
     }
 }
 
-fn drop_rootfs(images: &ImageStore, folder: &Path) -> Result<(), String> {
-    if let Some(snapshot) = images.find_snapshot(folder).map_err(|error| crate::chain(&error))? {
-        snapshot.remove().map_err(|error| crate::chain(&error))?;
-    }
-    images::remove_tree(folder).map_err(|error| error.to_string())
-}
-
-fn make_private(folder: &Path) -> std::io::Result<()> {
-    use std::os::unix::fs::DirBuilderExt;
-    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(folder)
-}
-
 const LOST: &str = "The container's keeper ended without an exit record, so nobody knows how the task ended";
 
 fn failed(message: impl Into<String>) -> LaunchFailure {
@@ -323,8 +325,9 @@ fn of_record(record: &runtime::ExitRecord) -> Exit {
         },
         out_of_memory: record.oom_kills > 0,
         killed: record.killed_by_us.map(|reason| match reason {
-            runtime::KillReason::Requested => KillCause::Requested,
-            runtime::KillReason::CompletionTime => KillCause::CompletionTime,
+            KillReason::Requested => KillCause::Requested,
+            KillReason::CompletionTime => KillCause::CompletionTime,
+            KillReason::DiskQuota => KillCause::DiskQuota,
         }),
     }
 }

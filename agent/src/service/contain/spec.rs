@@ -11,10 +11,13 @@ use runtime::{ContainerSpec, Isolation, Limits, Rlimit, Rootfs, SandboxMount};
 use wire::v1;
 use wire::v1::container_info::Type as ContainerType;
 use wire::v1::image::Type as ImageType;
+use wire::v1::linux_info::IpcMode;
 use wire::v1::r_limit_info::r_limit::Type as RlimitType;
 
 use super::command::{self, Command};
+use crate::config::Logger;
 use crate::logic::Launch;
+use crate::rotation::RotateBy;
 
 /// Mesos: no container gets less memory than this.
 const LEAST_MEMORY: u64 = 32 << 20;
@@ -32,6 +35,15 @@ pub(crate) struct Common {
     pub(crate) use_image_user: bool,
     pub(crate) environment: BTreeMap<String, String>,
     pub(crate) shm_bytes: Option<u64>,
+    /// A task may ask for the host's process ids.
+    pub(crate) shares_pid: bool,
+    /// A task may ask for the host's System V IPC and POSIX queues.
+    pub(crate) shares_ipc: bool,
+    pub(crate) logger: Logger,
+    /// Folders below which tasks may name local images; everywhere without.
+    pub(crate) local_image_dirs: Option<Vec<PathBuf>>,
+    /// Names of images that are never removed.
+    pub(crate) excluded_images: Vec<String>,
     pub(crate) shutdown_grace: Duration,
     /// Where the agent's own API answers, as told to others.
     pub(crate) endpoint: SocketAddr,
@@ -44,6 +56,8 @@ pub(crate) struct WantedImage {
     pub(crate) name: String,
     /// Ask the registry even if the image is there. Mesos: `cached=false`, `force_pull_image`.
     pub(crate) force: bool,
+    /// Logins of the task's own, as Docker's `config.json`.
+    pub(crate) secret: Option<String>,
 }
 
 /// The image of a task, if it has one.
@@ -56,7 +70,7 @@ pub(crate) fn wanted_image(task: &v1::TaskInfo) -> Result<Option<WantedImage>, S
         ContainerType::Docker => {
             let docker = container.docker.as_ref().ok_or("A container of type DOCKER needs 'docker'")?;
             let force = docker.force_pull_image();
-            Ok(Some(WantedImage { name: docker.image.clone(), force }))
+            Ok(Some(WantedImage { name: docker.image.clone(), force, secret: None }))
         }
         ContainerType::Mesos => {
             let Some(image) = container.mesos.as_ref().and_then(|m| m.image.as_ref()) else {
@@ -66,16 +80,20 @@ pub(crate) fn wanted_image(task: &v1::TaskInfo) -> Result<Option<WantedImage>, S
                 return Err("Images of type APPC are not supported; use DOCKER".to_owned());
             }
             let docker = image.docker.as_ref().ok_or("An image of type DOCKER needs 'docker'")?;
-            if docker.config.is_some() || docker.credential.is_some() {
-                return Err(
-                    "Registry credentials of a task are not supported yet; give them to the agent with \
-                            --docker_config"
-                        .to_owned(),
-                );
+            if docker.credential.is_some() {
+                return Err("docker.credential is not supported; give a config.json in docker.config".to_owned());
             }
-            Ok(Some(WantedImage { name: docker.name.clone(), force: !image.cached() }))
+            let secret = docker.config.as_ref().map(config_of).transpose()?;
+            Ok(Some(WantedImage { name: docker.name.clone(), force: !image.cached(), secret }))
         }
     }
+}
+
+/// The `config.json` of an image's secret. Mesos: a reference needs a secret resolver.
+fn config_of(secret: &v1::Secret) -> Result<String, String> {
+    let value = secret.value.as_ref().filter(|_| secret.r#type() != v1::secret::Type::Reference);
+    let value = value.ok_or("The image's config refers to a secret; only secrets given by value are supported yet")?;
+    String::from_utf8(value.data.to_vec()).map_err(|_| "The image's config is no text".to_owned())
 }
 
 /// Refuses what this agent would otherwise leave out in silence.
@@ -106,7 +124,7 @@ pub(crate) fn check(task: &v1::TaskInfo) -> Result<(), String> {
         (linux.is_some_and(|l| l.effective_capabilities.is_some()), "linux_info.effective_capabilities"),
         (linux.is_some_and(|l| l.capability_info.is_some()), "linux_info.capability_info"),
         (linux.is_some_and(|l| l.seccomp.is_some()), "linux_info.seccomp"),
-        (linux.is_some_and(|l| l.share_pid_namespace()), "linux_info.share_pid_namespace"),
+        (linux.is_some_and(|l| l.share_cgroups == Some(false)), "linux_info.share_cgroups=false outside of a task group"),
     ];
     match unsupported.iter().find(|(asked, _)| *asked) {
         None => Ok(()),
@@ -150,16 +168,26 @@ pub(crate) fn spec(
     spec.sandbox = Some(SandboxMount { source: sandbox.to_owned(), target: inside });
     spec.stdout = Some(sandbox.join("stdout"));
     spec.stderr = Some(sandbox.join("stderr"));
+    spec.rotation = rotation(&common.logger, task)?;
     spec.hostname = task.container.as_ref().and_then(|c| c.hostname.clone());
     spec.limits = limits(common, task)?;
-    spec.isolation = common.isolation.clone();
+    spec.isolation = isolation(common, task)?;
     spec.rlimits = rlimits(task)?;
-    if let Some(bytes) = shm_bytes(common, task) {
+    if let Some(bytes) = shm_bytes(common, task)? {
         spec.shm_bytes = bytes;
     }
     spec.kill_grace = launch.grace;
     spec.max_completion = task.max_completion_time.as_ref().map(|t| nanoseconds(t.nanoseconds));
     Ok(spec)
+}
+
+/// Mesos: the task's own environment overrides how its output is rotated.
+fn rotation(logger: &Logger, task: &v1::TaskInfo) -> Result<Option<runtime::Rotation>, String> {
+    let Some(rotation) = logger.rotation else { return Ok(None) };
+    let own = task.command.as_ref().map(command::environment).transpose()?.unwrap_or_default();
+    let rotation = rotation.for_task(&logger.prefix, &own)?;
+    let by = |by: RotateBy| runtime::RotateBy { max_bytes: by.max_bytes, keep: by.keep };
+    Ok(Some(runtime::Rotation { stdout: by(rotation.stdout), stderr: by(rotation.stderr) }))
 }
 
 fn nanoseconds(n: i64) -> Duration {
@@ -268,10 +296,42 @@ fn bytes_of(milli_megabytes: u64) -> u64 {
     u64::try_from(u128::from(milli_megabytes) * (1 << 20) / 1000).unwrap_or(u64::MAX)
 }
 
-fn shm_bytes(common: &Common, task: &v1::TaskInfo) -> Option<u64> {
-    let asked = task.container.as_ref()?.linux_info.as_ref().and_then(|l| l.shm_size);
-    // Mesos: shm_size is in MB.
-    asked.map(|megabytes| u64::from(megabytes) << 20).or(common.shm_bytes)
+fn linux_info(task: &v1::TaskInfo) -> Option<&v1::LinuxInfo> {
+    task.container.as_ref()?.linux_info.as_ref()
+}
+
+/// What all containers of the agent have, less what the task asks to share with the host.
+fn isolation(common: &Common, task: &v1::TaskInfo) -> Result<Isolation, String> {
+    let mut isolation = common.isolation.clone();
+    let Some(linux) = linux_info(task) else { return Ok(isolation) };
+    let refused = |what: &str, flag: &str| {
+        Err(format!("The task asks for {what}, which this agent does not allow; it would with --no-{flag}"))
+    };
+    if linux.share_pid_namespace() {
+        if !common.shares_pid {
+            return refused("linux_info.share_pid_namespace", "disallow_sharing_agent_pid_namespace");
+        }
+        isolation.pid = false;
+    }
+    // Mesos: of a container at the top the parent is the agent.
+    if linux.ipc_mode() == IpcMode::ShareParent {
+        if !common.shares_ipc {
+            return refused("linux_info.ipc_mode SHARE_PARENT", "disallow_sharing_agent_ipc_namespace");
+        }
+        isolation.ipc = false;
+    }
+    Ok(isolation)
+}
+
+/// Size of /dev/shm. Mesos: `shm_size` is in MB, and only for an IPC namespace of one's own.
+fn shm_bytes(common: &Common, task: &v1::TaskInfo) -> Result<Option<u64>, String> {
+    let Some(linux) = linux_info(task) else { return Ok(common.shm_bytes) };
+    match (linux.shm_size, linux.ipc_mode()) {
+        (Some(_), mode) if mode != IpcMode::Private => {
+            Err("linux_info.shm_size can be set only with ipc_mode PRIVATE".to_owned())
+        }
+        (asked, _) => Ok(asked.map(|megabytes| u64::from(megabytes) << 20).or(common.shm_bytes)),
+    }
 }
 
 /// Mesos: both or none of soft and hard; none is unlimited.

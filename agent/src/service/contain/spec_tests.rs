@@ -20,6 +20,11 @@ fn common() -> Common {
             ("BOTH".to_owned(), "o".to_owned()),
         ]),
         shm_bytes: None,
+        shares_pid: false,
+        shares_ipc: false,
+        logger: Logger { rotation: None, prefix: "CONTAINER_LOGGER_".to_owned() },
+        local_image_dirs: None,
+        excluded_images: Vec::new(),
         shutdown_grace: Duration::from_secs(5),
         endpoint: "10.0.0.1:5051".parse().unwrap(),
     }
@@ -239,4 +244,54 @@ fn rlimits_come_in_pairs() {
     assert_eq!(limits(Some(1), Some(2)).unwrap(), "RLIMIT_NOFILE 1 2");
     assert_eq!(limits(None, None).unwrap(), format!("RLIMIT_NOFILE {0} {0}", u64::MAX));
     assert!(limits(Some(3), Some(2)).is_err() && limits(Some(1), None).is_err());
+}
+
+fn with_linux(linux: v1::LinuxInfo) -> v1::TaskInfo {
+    let container = v1::ContainerInfo { linux_info: Some(linux), ..Default::default() };
+    v1::TaskInfo { container: Some(container), ..task("cpus:1;mem:64") }
+}
+
+/// isolators.md: namespaces/pid and namespaces/ipc share with the agent, refused when that is disallowed.
+#[test]
+fn what_is_shared_with_the_host_is_allowed_by_the_operator() {
+    let pid = with_linux(v1::LinuxInfo { share_pid_namespace: Some(true), ..Default::default() });
+    let ipc = with_linux(v1::LinuxInfo { ipc_mode: Some(IpcMode::ShareParent.into()), ..Default::default() });
+    for (task, flag) in [
+        (&pid, "--no-disallow_sharing_agent_pid_namespace"),
+        (&ipc, "--no-disallow_sharing_agent_ipc_namespace"),
+    ] {
+        let why = isolation(&common(), task).unwrap_err();
+        assert!(why.contains(flag), "{why}");
+    }
+    let open = Common { shares_pid: true, shares_ipc: true, ..common() };
+    let of = |task| isolation(&open, task).unwrap();
+    assert_eq!((of(&pid).pid, of(&pid).ipc), (false, true));
+    assert_eq!((of(&ipc).pid, of(&ipc).ipc), (true, false));
+    assert_eq!(of(&task("cpus:1")), open.isolation);
+}
+
+/// isolators.md: shm_size only with PRIVATE.
+#[test]
+fn shared_memory_has_a_size_of_its_own_only_in_private() {
+    let linux = |mode: Option<IpcMode>, size| v1::LinuxInfo {
+        ipc_mode: mode.map(Into::into),
+        shm_size: size,
+        ..Default::default()
+    };
+    let of = |linux| shm_bytes(&Common { shm_bytes: Some(7), ..common() }, &with_linux(linux));
+    assert_eq!(of(linux(Some(IpcMode::Private), Some(2))), Ok(Some(2 << 20)));
+    assert_eq!(of(linux(Some(IpcMode::Private), None)), Ok(Some(7)));
+    assert_eq!(of(linux(None, None)), Ok(Some(7)));
+    for mode in [None, Some(IpcMode::ShareParent)] {
+        assert!(of(linux(mode, Some(2))).unwrap_err().contains("only with ipc_mode PRIVATE"));
+    }
+}
+
+/// behaviour.md section 5: share_cgroups=false on a task that is in no group is an error.
+#[test]
+fn sharing_cgroups_is_for_task_groups() {
+    let linux = |share| with_linux(v1::LinuxInfo { share_cgroups: share, ..Default::default() });
+    assert!(check(&linux(Some(false))).unwrap_err().contains("share_cgroups"));
+    assert_eq!(check(&linux(Some(true))), Ok(()));
+    assert_eq!(check(&linux(None)), Ok(()));
 }

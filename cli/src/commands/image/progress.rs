@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
 
 use images::{Digest, LayerEvent, Progress};
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
@@ -11,6 +12,10 @@ use crate::print;
 /// Enough of a digest to tell layers apart.
 fn short(digest: &Digest) -> String {
     digest.hex().chars().take(12).collect()
+}
+
+fn retry(pause: Duration) -> String {
+    format!("interrupted, going on in {:.1} s", pause.as_secs_f64())
 }
 
 /// A bar for each layer.
@@ -41,7 +46,9 @@ impl Progress for Bars {
             LayerEvent::Fetching { done, total } => {
                 bar.set_length(total);
                 bar.set_position(done);
+                bar.set_message("");
             }
+            LayerEvent::Waiting { pause } => bar.set_message(retry(pause)),
             LayerEvent::Unpacking => bar.set_message("unpacking"),
             LayerEvent::Done => {
                 bar.set_position(bar.length().unwrap_or(0));
@@ -71,6 +78,7 @@ impl Progress for Lines {
                     sizes.get(&layer).map_or_else(String::new, |size| format!(", {}", print::bytes(*size)));
                 eprintln!("layer {layer}: done{size}");
             }
+            LayerEvent::Waiting { pause } => eprintln!("layer {layer}: {}", retry(pause)),
             LayerEvent::Fetching { .. } | LayerEvent::Unpacking => {}
         }
     }

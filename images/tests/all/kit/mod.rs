@@ -1,6 +1,7 @@
 //! What the tests share.
 
 pub mod layout;
+pub mod proxy;
 pub mod registry;
 pub mod server;
 pub mod tars;
@@ -39,6 +40,8 @@ pub fn quick() -> Limits {
         connect_timeout: Duration::from_secs(2),
         idle_timeout: Duration::from_secs(1),
         first_pause: Duration::from_millis(10),
+        longest_pause: Duration::from_secs(2),
+        resume_from: 1,
         ..Limits::default()
     }
 }
@@ -53,7 +56,7 @@ pub async fn pull(store: &ImageStore, name: &str) -> Result<Image, PullError> {
 
 pub async fn pull_with(store: &ImageStore, name: &str, force: bool) -> Result<Image, PullError> {
     let name = store.name(name).unwrap();
-    store.pull(&name, PullOptions { force }, Arc::new(NoProgress)).await
+    store.pull(&name, PullOptions { force, ..PullOptions::default() }, Arc::new(NoProgress)).await
 }
 
 /// The error's whole story.

@@ -1,6 +1,6 @@
 //! A server that says whatever a test wants, also what no honest registry would.
 
-use std::io::{BufRead as _, BufReader, Write as _};
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -14,6 +14,8 @@ pub struct Request {
     pub path: String,
     pub authorization: Option<String>,
     pub range: Option<String>,
+    /// What was sent with it, e.g. a form.
+    pub body: String,
 }
 
 /// One answer; a connection carries one request.
@@ -88,11 +90,16 @@ impl Server {
 }
 
 fn serve(connection: TcpStream, handler: &Handler, log: &Mutex<Vec<Request>>) -> Option<()> {
-    let mut lines = BufReader::new(connection.try_clone().ok()?).lines();
-    let first = lines.next()?.ok()?;
-    let mut request = Request { path: first.split(' ').nth(1)?.to_owned(), authorization: None, range: None };
-    for line in lines.by_ref() {
-        let line = line.ok()?;
+    let mut reader = BufReader::new(connection.try_clone().ok()?);
+    let mut first = String::new();
+    reader.read_line(&mut first).ok()?;
+    let path = first.split(' ').nth(1)?.to_owned();
+    let mut request = Request { path, authorization: None, range: None, body: String::new() };
+    let mut length = 0;
+    loop {
+        let mut line = String::new();
+        reader.read_line(&mut line).ok()?;
+        let line = line.trim_end();
         if line.is_empty() {
             break;
         }
@@ -100,9 +107,11 @@ fn serve(connection: TcpStream, handler: &Handler, log: &Mutex<Vec<Request>>) ->
         match name.to_ascii_lowercase().as_str() {
             "authorization" => request.authorization = Some(value.trim().to_owned()),
             "range" => request.range = Some(value.trim().to_owned()),
+            "content-length" => length = value.trim().parse().ok()?,
             _ => {}
         }
     }
+    reader.take(length).read_to_string(&mut request.body).ok()?;
     log.lock().unwrap().push(request.clone());
     answer(connection, &handler(&request))
 }
@@ -124,7 +133,7 @@ fn answer(mut connection: TcpStream, answer: &Answer) -> Option<()> {
     if answer.stall_after.is_some() {
         // Until the client gives up.
         connection.set_read_timeout(Some(Duration::from_secs(30))).ok()?;
-        let _ = std::io::Read::read(&mut connection, &mut [0; 1]);
+        let _ = connection.read(&mut [0; 1]);
     }
     Some(())
 }

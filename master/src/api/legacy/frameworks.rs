@@ -53,6 +53,8 @@ fn full(o: &mut Object<'_>, framework: &Framework, view: &View, index: &Index<'_
     // Executors of command tasks do not appear on a master, and there are no others yet.
     o.array("executors", std::iter::empty::<()>(), |_, ()| ());
     parts::labels(o, info.labels.as_ref());
+    // There are none yet; Mesos shows the field all the same.
+    o.object("offer_constraints", |_| ());
 }
 
 /// The fields that `/state-summary` shows as well.

@@ -10,36 +10,35 @@ mod tasks;
 
 use http::{Request, Response, StatusCode, Uri};
 use hyper::body::Incoming;
-use wire::media::JSON;
+use serving::jsonp;
 
 use super::json::{self, Object};
 use super::routes::Page;
 use super::{Api, Body, Refusal, body, need_post, operator, refuse, with_type};
 use crate::about::About;
 use crate::logic::OperatorAction;
-use crate::version;
 use crate::view::View;
 use wire::query::Query;
-
-/// Longest name of a function in `jsonp`.
-const MAX_JSONP: usize = 128;
 
 /// Answers a page. Mesos: any method will do while there is no authorization.
 pub async fn page(api: &Api, page: Page, uri: &Uri) -> Result<Response<Body>, Refusal> {
     let query = Query::parse(uri.query().unwrap_or_default());
-    let function = function(&query)?;
+    let function =
+        jsonp::function(&query).map_err(|bad| refuse(StatusCode::BAD_REQUEST, &bad.to_string()))?;
     // Mesos: these two answer on every master.
     let bytes = match page {
         Page::Flags => Some(object(|o| flags(o, &api.about))),
-        Page::Version => Some(object(version::write)),
+        Page::Version => Some(object(version)),
         _ => None,
     };
     if let Some(bytes) = bytes {
-        return Ok(finished(function, bytes));
+        return Ok(finished(function.as_deref(), bytes));
     }
     api.need_leader(uri)?;
-    api.read_view(move |about, view| finished(function, object(|o| write(page, o, about, view, &query))))
-        .await
+    api.read_view(move |about, view| {
+        finished(function.as_deref(), object(|o| write(page, o, about, view, &query)))
+    })
+    .await
 }
 
 fn object(fields: impl FnOnce(&mut Object<'_>)) -> Vec<u8> {
@@ -57,24 +56,26 @@ fn write(page: Page, o: &mut Object<'_>, about: &About, view: &View, query: &Que
         Page::Tasks => tasks::write(o, view, query),
         Page::Roles => roles::write(o, view),
         Page::Flags => flags(o, about),
-        Page::Version => version::write(o),
+        Page::Version => version(o),
     }
 }
 
-/// `?jsonp=NAME`, which Mesos' web page depends on. Other texts than a name would be run by whoever loads this.
-fn function(query: &Query) -> Result<Option<String>, Refusal> {
-    let Some(name) = query.get("jsonp") else { return Ok(None) };
-    let fits = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '$' | '.');
-    if name.is_empty() || name.len() > MAX_JSONP || !name.chars().all(fits) {
-        return Err(refuse(StatusCode::BAD_REQUEST, "'jsonp' is not the name of a function"));
-    }
-    Ok(Some(name.to_owned()))
+/// A page, as a script when the client names a function.
+pub fn finished(function: Option<&str>, json: Vec<u8>) -> Response<Body> {
+    let (content_type, bytes) = jsonp::body(function, json);
+    with_type(StatusCode::OK, content_type, bytes.into())
 }
 
-fn finished(function: Option<String>, json: Vec<u8>) -> Response<Body> {
-    let Some(name) = function else { return with_type(StatusCode::OK, JSON, json.into()) };
-    let script = [name.as_bytes(), b"(", &json, b");"].concat();
-    with_type(StatusCode::OK, "text/javascript", script.into())
+/// The fields of `/version`, with which `/state` begins as well.
+fn version(o: &mut Object<'_>) {
+    let info = serving::version::info();
+    o.text("version", &info.version);
+    o.text("build_date", info.build_date());
+    o.number("build_time", info.build_time());
+    o.text("build_user", info.build_user());
+    o.text_if("git_sha", info.git_sha.as_deref());
+    o.text_if("git_branch", info.git_branch.as_deref());
+    o.text_if("git_tag", info.git_tag.as_deref());
 }
 
 fn flags(o: &mut Object<'_>, about: &About) {

@@ -4,12 +4,11 @@ use super::super::json::Object;
 use super::{frameworks, slaves};
 use crate::about::About;
 use crate::api::index::Index;
-use crate::version;
 use crate::view::View;
 
 /// Writes the page.
 pub fn write(o: &mut Object<'_>, about: &About, view: &View) {
-    version::write(o);
+    super::version(o);
     o.number("start_time", about.started.as_secs_f64());
     o.number("elected_time", view.elected.as_secs_f64());
     o.text("id", about.id.as_str());
@@ -28,6 +27,8 @@ pub fn write(o: &mut Object<'_>, about: &About, view: &View) {
         o.text("hostname", &about.hostname);
     });
     o.text_if("cluster", about.cluster.as_deref());
+    let log = about.external_log_file.as_ref().map(|file| file.to_string_lossy());
+    o.text_if("external_log_file", log.as_deref());
     super::flags(o, about);
     o.array("slaves", view.agents.values(), |out, agent| {
         super::json::object(out, |o| slaves::slave(o, agent));

@@ -26,6 +26,12 @@ fn state() -> State {
         max_completed_tasks: 5,
         max_unreachable_tasks: 5,
         root_submissions: true,
+        agent_removal_interval: None,
+        recovery_agent_removal_limit: 1.0,
+        max_watchers: 1000,
+        registry_gc_interval: std::time::Duration::from_secs(900),
+        registry_max_agent_age: std::time::Duration::from_secs(14 * 24 * 3600),
+        registry_max_agent_count: 102_400,
     };
     let mut state = State::new(settings, 1, Timestamp::ZERO);
     state.tasks.insert((FrameworkId::from("f"), TaskId::from("used")), row("used"));

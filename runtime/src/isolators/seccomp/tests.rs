@@ -126,7 +126,7 @@ fn check(door: Door, arch: ScmpArch, cases: &[(&str, [u64; 5], Outcome)]) {
 }
 
 #[test]
-fn denied_calls_are_denied_natively() {
+fn k14_denied_calls_are_denied_natively() {
     let [way, _] = ways();
     for name in DENIED.iter().copied().chain(by_capability()).filter(|name| *name != "chroot") {
         let number = i32::from(ScmpSyscall::from_name_by_arch(name, ScmpArch::Native).unwrap());
@@ -137,7 +137,7 @@ fn denied_calls_are_denied_natively() {
 }
 
 #[test]
-fn namespaces_cannot_be_made() {
+fn k14_namespaces_cannot_be_made() {
     let mut cases =
         vec![("unshare", first(0x1000_0000), PERM), ("setns", NOTHING, PERM), ("clone3", NOTHING, NOSYS)];
     for bit in NEW_NAMESPACES {
@@ -148,7 +148,7 @@ fn namespaces_cannot_be_made() {
 }
 
 #[test]
-fn only_usual_socket_families_can_be_opened() {
+fn k14_only_usual_socket_families_can_be_opened() {
     let [way, _] = ways();
     let number = number("socket", ScmpArch::Native);
     for family in 0..64u64 {
@@ -207,10 +207,10 @@ mod x86 {
     use super::*;
 
     #[test]
-    fn the_32_bit_door_has_the_same_lock() {
+    fn k14_the_32_bit_door_has_the_same_lock() {
         const GETPID: i64 = 20;
         if probe(&|| true, Door::Int80, GETPID, NOTHING) == NOSYS {
-            println!("SKIPPED: the_32_bit_door_has_the_same_lock: this kernel runs no 32-bit calls");
+            println!("SKIPPED: k14_the_32_bit_door_has_the_same_lock: this kernel runs no 32-bit calls");
             return;
         }
         let mut cases = vec![
@@ -240,7 +240,7 @@ mod x86 {
     }
 
     #[test]
-    fn the_x32_door_is_shut() {
+    fn k14_the_x32_door_is_shut() {
         const X32: i64 = 0x4000_0000;
         for way in ways() {
             for number in [0, 39, 41, 56, 101, 272, 321, 512, 547, 9999] {

@@ -13,6 +13,7 @@ use rustix::mount::{
 };
 
 use crate::kernel::{Mounts, Overlay};
+use crate::spec::IdRange;
 
 /// The first Linux whose overlayfs takes layers one by one (`lowerdir+`). An older one would complain in
 /// the kernel's log of every attempt.
@@ -26,7 +27,7 @@ impl Linux {
     /// A detached, read-only mount of one file or folder, made of the mount it lies on.
     pub(crate) fn read_only_clone(self, at: &Path) -> io::Result<OwnedFd> {
         let tree = self.clone_mount(at)?;
-        set_attributes(tree.as_fd(), 0, libc::MOUNT_ATTR_RDONLY)?;
+        set_attributes(tree.as_fd(), 0, libc::MOUNT_ATTR_RDONLY, None)?;
         Ok(tree)
     }
 }
@@ -47,12 +48,12 @@ impl Mounts for Linux {
             Err(errno) => return Err(errno.into()),
         }
         let target = rustix::fs::open(at, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
-        self.attach(self.tmpfs()?.as_fd(), target.as_fd())
+        self.attach(self.tmpfs(0o711)?.as_fd(), target.as_fd())
     }
 
-    fn tmpfs(&self) -> io::Result<OwnedFd> {
+    fn tmpfs(&self, mode: u32) -> io::Result<OwnedFd> {
         let fs = fsopen("tmpfs", FsOpenFlags::FSOPEN_CLOEXEC)?;
-        fsconfig_set_string(fs.as_fd(), "mode", "0700")?;
+        fsconfig_set_string(fs.as_fd(), "mode", format!("{mode:04o}"))?;
         fsconfig_set_string(fs.as_fd(), "size", "4m")?;
         fsconfig_create(fs.as_fd())?;
         let attributes = MountAttrFlags::MOUNT_ATTR_NODEV
@@ -81,11 +82,25 @@ impl Mounts for Linux {
     }
 
     fn restrict(&self, mount: BorrowedFd<'_>) -> io::Result<()> {
-        set_attributes(mount, 0, libc::MOUNT_ATTR_RDONLY | libc::MOUNT_ATTR_NODEV | libc::MOUNT_ATTR_NOSUID)
+        let set = libc::MOUNT_ATTR_RDONLY | libc::MOUNT_ATTR_NODEV | libc::MOUNT_ATTR_NOSUID;
+        set_attributes(mount, 0, set, None)
     }
 
     fn without_devices(&self, mount: BorrowedFd<'_>) -> io::Result<()> {
-        set_attributes(mount, libc::AT_RECURSIVE, libc::MOUNT_ATTR_NODEV)
+        set_attributes(mount, libc::AT_RECURSIVE, libc::MOUNT_ATTR_NODEV, None)
+    }
+
+    fn tame(&self, mount: BorrowedFd<'_>) -> io::Result<()> {
+        let set = libc::MOUNT_ATTR_NODEV | libc::MOUNT_ATTR_NOSUID;
+        set_attributes(mount, libc::AT_RECURSIVE, set, None)
+    }
+
+    fn user_namespace(&self, ids: IdRange) -> io::Result<OwnedFd> {
+        super::users::namespace(ids)
+    }
+
+    fn map_ids(&self, mount: BorrowedFd<'_>, users: BorrowedFd<'_>) -> io::Result<()> {
+        set_attributes(mount, libc::AT_RECURSIVE, libc::MOUNT_ATTR_IDMAP, Some(users))
     }
 
     fn attach(&self, mount: BorrowedFd<'_>, target: BorrowedFd<'_>) -> io::Result<()> {
@@ -94,8 +109,14 @@ impl Mounts for Linux {
     }
 }
 
-fn set_attributes(mount: BorrowedFd<'_>, flags: libc::c_int, set: u64) -> io::Result<()> {
-    let attributes = libc::mount_attr { attr_set: set, attr_clr: 0, propagation: 0, userns_fd: 0 };
+fn set_attributes(
+    mount: BorrowedFd<'_>,
+    flags: libc::c_int,
+    set: u64,
+    users: Option<BorrowedFd<'_>>,
+) -> io::Result<()> {
+    let userns_fd = users.map_or(0, |users| u64::from(users.as_raw_fd().unsigned_abs()));
+    let attributes = libc::mount_attr { attr_set: set, attr_clr: 0, propagation: 0, userns_fd };
     let flags = (flags | libc::AT_EMPTY_PATH).unsigned_abs();
     // SAFETY: path and attributes outlive the call, and the size is that of the attributes.
     let result = unsafe {
@@ -221,7 +242,7 @@ mod tests {
 
     fn overlay_works(dir: &Path, mount: impl Fn(&Overlay<'_>) -> io::Result<OwnedFd>) {
         let long = "l".repeat(200);
-        let lower: Vec<PathBuf> = (0..12).map(|n| make(dir, &format!("a,b:c\\{n}{long}"))).collect();
+        let lower: Vec<PathBuf> = (0..130).map(|n| make(dir, &format!("a,b:c\\{n}{long}"))).collect();
         for (number, layer) in lower.iter().enumerate() {
             fs::write(layer.join("which"), number.to_string()).unwrap();
             fs::write(layer.join(number.to_string()), "").unwrap();
@@ -232,7 +253,7 @@ mod tests {
         let target = fs::File::open(&scratch).unwrap();
         Linux.attach(mounted.as_fd(), target.as_fd()).unwrap();
         assert_eq!(fs::read_to_string(scratch.join("which")).unwrap(), "0", "the first layer is the topmost");
-        assert!(scratch.join("11").exists());
+        assert!(scratch.join("129").exists());
         fs::write(scratch.join("new"), "x").unwrap();
         assert!(upper.join("new").exists());
     }

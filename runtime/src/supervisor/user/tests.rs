@@ -34,7 +34,7 @@ fn names_and_numbers() {
 }
 
 #[test]
-fn malformed_users_are_refused() {
+fn k16_malformed_users_are_refused() {
     let dir = rootfs();
     let long = "9".repeat(4096);
     for bad in [
@@ -60,7 +60,7 @@ fn malformed_users_are_refused() {
 }
 
 #[test]
-fn hostile_databases_end_at_once() {
+fn k16_hostile_databases_end_at_once() {
     let make = |act: &dyn Fn(&std::path::Path)| {
         let dir = rootfs();
         let passwd = dir.path().join("etc/passwd");

@@ -1,0 +1,92 @@
+//! Answers: made of a status, a type and bytes, compressed for those who accept it.
+
+use bytes::Bytes;
+use http::header::{ALLOW, CONTENT_DISPOSITION, CONTENT_ENCODING, CONTENT_TYPE, HeaderValue};
+use http::{HeaderMap, Method, Request, Response, StatusCode};
+use http_body_util::combinators::UnsyncBoxBody;
+use http_body_util::{BodyExt, Full, LengthLimitError, Limited, StreamBody};
+use hyper::body::{Frame, Incoming};
+use serving::files::Download;
+use tokio_stream::StreamExt as _;
+use tokio_stream::wrappers::ReceiverStream;
+
+/// Largest body of a request.
+const MAX_BODY: usize = 1 << 20;
+/// Longest time for it to arrive.
+const MAX_TIME: std::time::Duration = std::time::Duration::from_secs(60);
+
+/// The body of an answer.
+pub(crate) type Body = UnsyncBoxBody<Bytes, std::io::Error>;
+
+/// An answer that is all there.
+pub(super) type Whole = Response<Bytes>;
+
+/// An answer that ends the handling of a request. Boxed, because answers are large and errors rare.
+pub(super) type Refusal = Box<Whole>;
+
+pub(super) fn empty(status: StatusCode) -> Whole {
+    let mut response = Response::new(Bytes::new());
+    *response.status_mut() = status;
+    response
+}
+
+pub(super) fn text(status: StatusCode, message: &str) -> Whole {
+    with_type(status, "text/plain; charset=utf-8", message.to_owned().into())
+}
+
+pub(super) fn with_type(status: StatusCode, content_type: &'static str, bytes: Bytes) -> Whole {
+    let mut response = Response::new(bytes);
+    *response.status_mut() = status;
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
+    response
+}
+
+pub(super) fn refuse(status: StatusCode, message: &str) -> Refusal {
+    Box::new(text(status, message))
+}
+
+pub(super) fn need_post(method: &Method) -> Result<(), Refusal> {
+    if method == Method::POST {
+        return Ok(());
+    }
+    let mut response = text(StatusCode::METHOD_NOT_ALLOWED, &format!("Expecting POST, received '{method}'"));
+    response.headers_mut().insert(ALLOW, HeaderValue::from_static("POST"));
+    Err(Box::new(response))
+}
+
+/// Sends an answer. Mesos: compressed from 1024 bytes on, if the client accepts that.
+pub(super) fn finish(asked: &HeaderMap, mut answer: Whole) -> Response<Body> {
+    let long = answer.body().len() >= serving::gzip::LEAST;
+    if long && serving::gzip::is_accepted(asked) {
+        let compressed = serving::gzip::compress(answer.body());
+        *answer.body_mut() = compressed.into();
+        answer.headers_mut().insert(CONTENT_ENCODING, HeaderValue::from_static("gzip"));
+    }
+    answer.map(|bytes| Full::new(bytes).map_err(|never| match never {}).boxed_unsync())
+}
+
+/// Sends a file as it is read.
+pub(super) fn stream(download: Download) -> Response<Body> {
+    let frames = ReceiverStream::new(download.parts).map(|part| part.map(|part| Frame::data(part.into())));
+    let mut response = Response::new(StreamBody::new(frames).boxed_unsync());
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static(download.content_type));
+    if let Ok(disposition) = HeaderValue::try_from(download.disposition) {
+        headers.insert(CONTENT_DISPOSITION, disposition);
+    }
+    response
+}
+
+/// Reads the whole body of a request.
+pub(super) async fn read_body(request: Request<Incoming>) -> Result<Bytes, Refusal> {
+    let body = Limited::new(request.into_body(), MAX_BODY).collect();
+    match tokio::time::timeout(MAX_TIME, body).await {
+        Ok(Ok(body)) => Ok(body.to_bytes()),
+        Ok(Err(error)) if error.is::<LengthLimitError>() => {
+            let message = format!("The body is larger than {MAX_BODY} bytes");
+            Err(refuse(StatusCode::PAYLOAD_TOO_LARGE, &message))
+        }
+        Ok(Err(_)) => Err(refuse(StatusCode::BAD_REQUEST, "The body ended early or is malformed")),
+        Err(_) => Err(refuse(StatusCode::REQUEST_TIMEOUT, "The body took too long to arrive")),
+    }
+}

@@ -1,0 +1,128 @@
+//! How the master itself does: how long its loop's turns take, and how long the registry and the allocator.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use model::Timestamp;
+use serving::metrics::Timer;
+
+/// Mesos' windows: an hour for the allocator, a day for the registry.
+const HOUR: Duration = Duration::from_secs(3600);
+const DAY: Duration = Duration::from_secs(24 * 3600);
+/// The longest turn is told of this time and the one before.
+const MINUTE: Duration = Duration::from_secs(60);
+
+/// See the module. Written by the loop and the registrar, read by whoever asks for metrics.
+#[derive(Debug)]
+pub struct Vitals {
+    longest: AtomicU64,
+    turns: AtomicU64,
+    registry_bytes: AtomicU64,
+    told: Mutex<Told>,
+}
+
+/// What is measured over windows of time.
+#[derive(Clone, Debug)]
+pub struct Told {
+    /// How long rounds of the allocator took.
+    pub allocation: Timer,
+    /// How long they were waited for.
+    pub latency: Timer,
+    /// How long writes of the registry took.
+    pub store: Timer,
+    /// How long it took to load it.
+    pub fetch: Timer,
+    minute: Instant,
+    longest: Duration,
+    longest_before: Duration,
+}
+
+impl Default for Vitals {
+    fn default() -> Vitals {
+        let told = Told {
+            allocation: Timer::new(HOUR),
+            latency: Timer::new(HOUR),
+            store: Timer::new(DAY),
+            fetch: Timer::new(DAY),
+            minute: Instant::now(),
+            longest: Duration::ZERO,
+            longest_before: Duration::ZERO,
+        };
+        Vitals {
+            longest: AtomicU64::new(0),
+            turns: AtomicU64::new(0),
+            registry_bytes: AtomicU64::new(u64::MAX),
+            told: Mutex::new(told),
+        }
+    }
+}
+
+impl Told {
+    fn roll(&mut self) {
+        let minutes = self.minute.elapsed().as_secs() / MINUTE.as_secs();
+        if minutes > 0 {
+            self.longest_before = if minutes == 1 { self.longest } else { Duration::ZERO };
+            self.longest = Duration::ZERO;
+            self.minute = Instant::now();
+        }
+    }
+
+    /// The longest turn of this minute and the one before.
+    pub fn longest_lately(&self) -> Duration {
+        self.longest.max(self.longest_before)
+    }
+}
+
+impl Vitals {
+    /// Timers are only ever appended to: a panic elsewhere leaves them whole.
+    fn lock(&self) -> MutexGuard<'_, Told> {
+        self.told.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The longest turn of the loop so far.
+    pub fn longest_turn(&self) -> Duration {
+        Duration::from_micros(self.longest.load(Ordering::Relaxed))
+    }
+
+    /// How many turns there were.
+    pub fn turns(&self) -> u64 {
+        self.turns.load(Ordering::Relaxed)
+    }
+
+    /// Size of the registry's file, if it has one.
+    pub fn registry_bytes(&self) -> Option<u64> {
+        Some(self.registry_bytes.load(Ordering::Relaxed)).filter(|bytes| *bytes < u64::MAX)
+    }
+
+    /// What was measured, as it is now.
+    pub fn told(&self) -> Told {
+        let mut told = self.lock();
+        told.roll();
+        told.clone()
+    }
+
+    pub(super) fn turn(&self, took: Duration) {
+        self.longest.fetch_max(u64::try_from(took.as_micros()).unwrap_or(u64::MAX), Ordering::Relaxed);
+        self.turns.fetch_add(1, Ordering::Relaxed);
+        let mut told = self.lock();
+        told.roll();
+        told.longest = told.longest.max(took);
+    }
+
+    pub(super) fn allocated(&self, now: Timestamp, took: Duration, latency: Duration) {
+        let mut told = self.lock();
+        told.allocation.add(now, took);
+        told.latency.add(now, latency);
+    }
+
+    pub(super) fn stored(&self, now: Timestamp, took: Duration, size: Option<u64>) {
+        self.lock().store.add(now, took);
+        self.registry_bytes.store(size.unwrap_or(u64::MAX), Ordering::Relaxed);
+    }
+
+    pub(super) fn fetched(&self, now: Timestamp, took: Duration, size: Option<u64>) {
+        self.lock().fetch.add(now, took);
+        self.registry_bytes.store(size.unwrap_or(u64::MAX), Ordering::Relaxed);
+    }
+}
