@@ -7,6 +7,7 @@ set -euo pipefail
 
 # package, the file that shows that it is there, why
 build='gcc|/usr/bin/cc|compiles the C parts of dependencies
+libc6-dev|/usr/include/stdio.h|links programs
 pkg-config|/usr/bin/pkg-config|finds libseccomp
 libseccomp-dev|/usr/include/seccomp.h|seccomp filters of containers'
 demo="$build
@@ -20,7 +21,10 @@ qemu-system-x86|/usr/bin/qemu-system-x86_64|a machine with pure cgroup v2
 cpio|/usr/bin/cpio|its initramfs
 kmod|/sbin/modprobe|its kernel modules
 e2fsprogs|/sbin/mke2fs|its disk
-iproute2|/sbin/ip|networks of test hosts"
+iproute2|/sbin/ip|networks of test hosts
+curl|/usr/bin/curl|examples of the documentation
+jq|/usr/bin/jq|examples of the documentation
+procps|/usr/bin/pgrep|examples of the documentation"
 bench="$demo
 runc|/usr/sbin/runc|compared with
 crun|/usr/bin/crun|compared with

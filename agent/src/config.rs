@@ -276,7 +276,7 @@ fn registry(text: &str, insecure: &mut Vec<String>) -> Result<String, BadFlag> {
     let bare = plain.or(text.strip_prefix("https://")).unwrap_or(text).trim_end_matches('/');
     if bare.is_empty() || bare.contains("://") || text.starts_with('/') {
         let why = "expected a registry such as registry.example.com:5000; for images in a folder name them \
-                   oci:/folder or docker-archive:/file.tar";
+                   oci:/folder";
         return Err(bad("docker_registry", text, why));
     }
     if plain.is_some() {
