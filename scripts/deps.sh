@@ -7,6 +7,7 @@ set -euo pipefail
 
 # package, the file that shows that it is there, why
 build='gcc|/usr/bin/cc|compiles the C parts of dependencies
+libc6-dev|/usr/include/stdio.h|links programs
 pkg-config|/usr/bin/pkg-config|finds libseccomp
 libseccomp-dev|/usr/include/seccomp.h|seccomp filters of containers'
 demo="$build
@@ -25,7 +26,10 @@ python3|/usr/bin/python3|runs a scheduler that others wrote
 python3-venv|/usr/share/doc/python3-venv|keeps what it needs apart
 nodejs|/usr/bin/node|runs another one
 npm|/usr/bin/npm|fetches it
-g++|/usr/bin/g++|compiles the engine of the fuzz targets"
+g++|/usr/bin/g++|compiles the engine of the fuzz targets
+curl|/usr/bin/curl|examples of the documentation
+jq|/usr/bin/jq|examples of the documentation
+procps|/usr/bin/pgrep|examples of the documentation"
 bench="$demo
 runc|/usr/sbin/runc|compared with
 crun|/usr/bin/crun|compared with

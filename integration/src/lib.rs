@@ -7,6 +7,7 @@
 
 pub mod client;
 pub mod cluster;
+pub mod docs;
 pub mod eventually;
 pub mod images;
 pub mod job;

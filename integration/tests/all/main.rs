@@ -5,6 +5,7 @@
 mod api;
 mod calls;
 mod cli;
+mod docs;
 mod failures;
 mod foreign_client;
 mod isolation;
