@@ -46,3 +46,4 @@ bench: ## the benchmarks, each as a ratio against a peer in the same run
 soak: ## seeds of the simulation for an hour (SIM_SECONDS=...)
 	@scripts/deps.sh test
 	SIM_SECONDS="$${SIM_SECONDS:-3600}" cargo nextest run --profile soak -p simulation
+	scripts/fuzz.sh "$${FUZZ_SECONDS:-300}"

@@ -26,7 +26,7 @@ build() {
         options+=(--config "profile.dev.package.$crate.opt-level=2")
     done
     RUSTC_WORKSPACE_WRAPPER=$PWD/fuzz/rustc.sh \
-        cargo build --quiet --locked --package fuzz --features fuzz/engine --bin fuzz "${options[@]}"
+        cargo build --quiet --locked --workspace --features fuzz/engine --bin fuzz "${options[@]}"
     # The next ordinary build of the workspace never sees this one: cargo keeps what a wrapper made apart.
     cp "$(target_dir)/debug/fuzz" "$(target_dir)/tepui-fuzz"
 }

@@ -33,4 +33,8 @@ scripts/skipped.sh "$(target_dir)/nextest/$profile/junit.xml"
 step "examples in the documentation"
 cargo test --workspace --locked --doc --quiet
 
+fuzz_seconds=${FUZZ_SECONDS:-$([ -n "${CI:-}" ] && echo 20 || echo 2)}
+step "fuzzing each parser for $fuzz_seconds s"
+scripts/fuzz.sh "$fuzz_seconds"
+
 step "all passed"

@@ -60,14 +60,14 @@ fn disk(work_dir: &Path) -> Option<u64> {
     Some(stat.f_blocks.saturating_mul(stat.f_frsize))
 }
 
-/// Share of the disk below `path` that is used, from 0 to 1.
+/// Share of the disk below `path` that is used, from 0 to 1. Mesos: what is kept back for root counts as free.
 pub(crate) fn disk_usage(path: &Path) -> Option<f64> {
     let stat = rustix::fs::statvfs(path).ok()?;
     if stat.f_blocks == 0 {
         return None;
     }
     #[allow(clippy::cast_precision_loss)]
-    Some(1.0 - stat.f_bavail as f64 / stat.f_blocks as f64)
+    Some(1.0 - stat.f_bfree as f64 / stat.f_blocks as f64)
 }
 
 #[cfg(test)]
@@ -86,7 +86,8 @@ mod tests {
         let detected = complete(&Given::default(), Path::new("/"));
         assert_eq!(detected.ports().to_string(), "[31000-32000]");
         assert!(detected.cpus() >= Milli::from_millis(1000) && detected.mem() > Milli::ZERO);
-        let nothing = Given { names: ["cpus", "mem", "disk", "ports"].map(str::to_owned).into(), ..Given::default() };
+        let nothing =
+            Given { names: ["cpus", "mem", "disk", "ports"].map(str::to_owned).into(), ..Given::default() };
         assert!(complete(&nothing, Path::new("/")).is_empty());
     }
 

@@ -88,7 +88,11 @@ impl RotateBy {
         if let Some(text) = setting(size) {
             let bytes = parse_bytes(text).filter(|bytes| *bytes >= LEAST_BYTES);
             self.max_bytes = bytes.ok_or_else(|| {
-                unusable(size, text, format!("expected a size of at least {}, such as 10MB", format_bytes(LEAST_BYTES)))
+                unusable(
+                    size,
+                    text,
+                    format!("expected a size of at least {}, such as 10MB", format_bytes(LEAST_BYTES)),
+                )
             })?;
         }
         if let Some(text) = setting(options) {
@@ -106,10 +110,15 @@ fn kept(options: &str) -> Result<u32, String> {
         match (words.next(), words.next(), words.next()) {
             (Some("rotate"), Some(number), None) => {
                 let number = number.parse::<u32>().ok().filter(|number| *number <= MOST_KEPT);
-                keep = number.ok_or_else(|| format!("'{line}' is not 'rotate' and a number up to {MOST_KEPT}"))?;
+                keep = number
+                    .ok_or_else(|| format!("'{line}' is not 'rotate' and a number up to {MOST_KEPT}"))?;
             }
             // What the rotation does anyway, or what has no meaning for files that are always there.
-            (Some("nocompress" | "missingok" | "notifempty" | "nocreate" | "nodateext" | "nomail"), None, None) => {}
+            (
+                Some("nocompress" | "missingok" | "notifempty" | "nocreate" | "nodateext" | "nomail"),
+                None,
+                None,
+            ) => {}
             _ => return Err(format!("'{line}' is not supported; 'rotate N' is")),
         }
     }

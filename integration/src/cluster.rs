@@ -3,13 +3,14 @@
 
 use std::fs;
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Command, ExitStatus};
 
 use rustix::process::Signal;
 use serde_json::Value;
 
 use crate::client::{self, Request};
+use crate::disk::Disk;
 use crate::images::target_dir;
 use crate::job::{Daemon, Ended, Job, bound};
 use crate::leftovers::{Inventory, Scope};
@@ -31,6 +32,16 @@ pub struct Options {
     pub resources: Option<String>,
     /// The agent's work folder is a disk of its own of that many MB, which only the agent and its containers see.
     pub disk_mb: Option<u32>,
+    /// The same for the master's.
+    pub master_disk_mb: Option<u32>,
+    /// Where the agent is told that the master is, if not where it is.
+    pub link: Option<SocketAddr>,
+    /// A program, with arguments, that starts the agent.
+    pub agent_through: Vec<String>,
+    /// Further variables of the master's environment.
+    pub master_env: Vec<(String, String)>,
+    /// Further variables of the agent's environment.
+    pub agent_env: Vec<(String, String)>,
 }
 
 impl Options {
@@ -55,6 +66,8 @@ pub struct Cluster {
     options: Options,
     master: Option<Daemon>,
     agent: Option<Daemon>,
+    disk: Option<Disk>,
+    master_disk: Option<Disk>,
     place: Place,
 }
 
@@ -78,11 +91,40 @@ impl Cluster {
     /// A cluster that is set up otherwise.
     #[track_caller]
     pub fn with(options: Options) -> Cluster {
-        let mut cluster = Cluster { options, master: None, agent: None, place: Place::new() };
+        let mut cluster = Cluster::empty(options);
         cluster.start_master();
         cluster.start_agent();
         cluster.agent_id();
         cluster
+    }
+
+    /// A cluster of which nothing runs yet.
+    #[track_caller]
+    pub fn empty(options: Options) -> Cluster {
+        let place = Place::new();
+        let disk = |name: &str, megabytes: Option<u32>| {
+            let dir = place.dir().join(name);
+            let log = place.dir().join(format!("{name}-disk.log"));
+            fs::create_dir_all(&dir).or_fail(dir.display());
+            megabytes.map(|megabytes| Disk::mount(&dir, megabytes, &log))
+        };
+        let (disk, master_disk) = (disk("agent", options.disk_mb), disk("master", options.master_disk_mb));
+        Cluster { options, master: None, agent: None, disk, master_disk, place }
+    }
+
+    /// How the cluster is set up; what is changed counts from the next start of master or agent on.
+    pub fn options(&mut self) -> &mut Options {
+        &mut self.options
+    }
+
+    /// The disk of the agent's work folder, which must be one of its own.
+    pub fn disk(&self) -> &Disk {
+        self.disk.as_ref().or_fail("a disk of the agent's own")
+    }
+
+    /// The disk of the master's work folder, which must be one of its own.
+    pub fn master_disk(&self) -> &Disk {
+        self.master_disk.as_ref().or_fail("a disk of the master's own")
     }
 
     /// Where the master listens.
@@ -118,12 +160,22 @@ impl Cluster {
     /// Starts the master and waits until it answers.
     #[track_caller]
     pub fn start_master(&mut self) {
-        let mut command = bound(binary());
-        command.args(["master", "--allocation_interval=50ms"]);
+        self.launch_master();
+        self.wait_until_healthy(self.master(), true);
+    }
+
+    /// Starts the master and waits for nothing.
+    #[track_caller]
+    pub fn launch_master(&mut self) {
+        let mut command = self.program(self.master_disk.as_ref());
+        command.args(["master", "--allocation_interval=50ms"]).envs(self.options.master_env.clone());
         command.args(flags_of(self.master()));
         command.arg(format!("--work_dir={}", self.path("master").display())).args(&self.options.master);
         self.master = Some(Daemon::start("tepui master", &mut command, &self.path("master.log")));
-        self.wait_until_healthy(self.master(), true);
+    }
+
+    fn program(&self, disk: Option<&Disk>) -> Command {
+        disk.map_or_else(|| bound(binary()), |disk| disk.seen_by(binary()))
     }
 
     /// Starts the agent and waits until it answers. It may not be registered yet.
@@ -136,13 +188,16 @@ impl Cluster {
     /// Starts the agent and waits for nothing.
     #[track_caller]
     pub fn launch_agent(&mut self) {
-        fs::create_dir_all(self.work_dir()).or_fail("the agent's work folder");
-        let mut command = match self.options.disk_mb {
-            None => bound(binary()),
-            Some(megabytes) => on_small_disk(&self.work_dir(), megabytes),
+        let mut command = match self.options.agent_through.split_first() {
+            None => self.program(self.disk.as_ref()),
+            Some((program, arguments)) => {
+                let mut command = bound(program);
+                command.args(arguments).arg(binary());
+                command
+            }
         };
-        command.arg("agent").args(flags_of(self.agent()));
-        command.arg(format!("--master={}", self.master()));
+        command.arg("agent").args(flags_of(self.agent())).envs(self.options.agent_env.clone());
+        command.arg(format!("--master={}", self.options.link.unwrap_or_else(|| self.master())));
         command.arg(format!("--work_dir={}", self.work_dir().display()));
         command.arg(format!("--runtime_dir={}", self.runtime_dir().display()));
         command.arg(format!("--cgroups_root={}", self.cgroups_root()));
@@ -265,7 +320,9 @@ impl Cluster {
 
     /// What to look at for what is left behind.
     pub fn scope(&self) -> Scope {
-        let known = [&self.master, &self.agent].into_iter().flatten().map(Daemon::pid).collect();
+        let daemons = [&self.master, &self.agent].into_iter().flatten().map(Daemon::pid);
+        let disks = [&self.disk, &self.master_disk].into_iter().flatten().map(Disk::pid);
+        let known = daemons.chain(disks).collect();
         let work = self.work_dir();
         Scope {
             cgroups_root: self.cgroups_root().to_owned(),
@@ -274,7 +331,7 @@ impl Cluster {
             // Sandboxes stay for a week, checkpoints as long as the sandbox.
             stay: vec![work.join("slaves"), work.join("meta")],
             known,
-            eyes: self.options.disk_mb.and(self.agent.as_ref()).map(Daemon::pid),
+            eyes: self.disk.as_ref().map(Disk::pid),
         }
     }
 
@@ -302,15 +359,6 @@ impl Cluster {
 
 fn flags_of(address: SocketAddr) -> [String; 2] {
     [format!("--ip={}", address.ip()), format!("--port={}", address.port())]
-}
-
-/// The program under test in a mount namespace of its own, with a tmpfs at `dir`.
-fn on_small_disk(dir: &Path, megabytes: u32) -> Command {
-    let script = "mount -t tmpfs -o \"size=$1m\" tmpfs \"$2\" && shift 2 && exec \"$@\"";
-    let mut command = bound("unshare");
-    command.args(["--mount", "--propagation", "private", "sh", "-c", script, "sh", &megabytes.to_string()]);
-    command.arg(dir).arg(binary());
-    command
 }
 
 fn tail(text: &str) -> String {

@@ -254,3 +254,8 @@ fn began(pid: u32) -> Option<u64> {
     // The name in parentheses may hold anything, so count from behind it; the time is field 22.
     stat.rsplit_once(')')?.1.split_whitespace().nth(19)?.parse().ok()
 }
+
+/// How many descriptors a process has open.
+pub fn descriptors(pid: u32) -> usize {
+    fs::read_dir(format!("/proc/{pid}/fd")).into_iter().flatten().count()
+}

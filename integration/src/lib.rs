@@ -6,25 +6,33 @@
 #![forbid(unsafe_code)]
 
 pub mod client;
+pub mod clock;
 pub mod cluster;
+pub mod disk;
 pub mod docs;
 pub mod eventually;
 pub mod images;
 pub mod job;
 pub mod leftovers;
 pub mod place;
+pub mod proxy;
 pub mod registry;
 pub mod scheduler;
 pub mod task;
+pub mod trace;
 
 use std::fmt::{Debug, Display};
 use std::path::Path;
 
+pub use clock::WallClock;
 pub use cluster::{Cluster, Options};
+pub use disk::Disk;
 pub use eventually::{eventually, within};
 pub use job::{Daemon, Ended, Job};
+pub use proxy::Proxy;
 pub use registry::Registry;
 pub use scheduler::Scheduler;
+pub use trace::Fault;
 
 /// Fails a test with words.
 pub trait OrFail<T> {

@@ -67,7 +67,8 @@ mod tests {
 
     #[test]
     fn attributes_of_every_type_are_read() {
-        let all = parse("rack:r1;level:3;range:[1-5];url:http://x\n low : -2.5 ;set:{b,a};odd:1.2.3;n:nan").unwrap();
+        let all = parse("rack:r1;level:3;range:[1-5];url:http://x\n low : -2.5 ;set:{b,a};odd:1.2.3;n:nan")
+            .unwrap();
         let types: Vec<&str> = all.iter().map(|a| a.r#type().as_str_name()).collect();
         assert_eq!(types, ["TEXT", "SCALAR", "RANGES", "TEXT", "SCALAR", "SET", "TEXT", "TEXT"]);
         assert_eq!(all[0].text.as_ref().unwrap().value, "r1");

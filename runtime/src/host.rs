@@ -80,7 +80,7 @@ impl Runtime {
         let mut missing = missing_controllers(&layout, wanted)?;
         missing.extend(missing_namespaces(wanted, Path::new("/proc/self/ns")));
         missing.extend(missing_features(wanted));
-        let warnings = layout.warning().into_iter().collect();
+        let warnings = layout.warning().into_iter().chain(absent_features(Path::new("/proc"))).collect();
         Ok(Host { kernel, layout, missing, warnings })
     }
 }
@@ -113,6 +113,30 @@ fn missing_namespaces(wanted: &Isolation, folder: &Path) -> Vec<Missing> {
         remedy: "use a kernel that has them".to_owned(),
     });
     missing.collect()
+}
+
+/// What no container is given unless it asks for it, or only figures depend on: said once, refused by name when asked.
+fn absent_features(proc: &Path) -> Vec<String> {
+    let most_users = fs::read_to_string(proc.join("sys/user/max_user_namespaces")).unwrap_or_default();
+    let mut absent = Vec::new();
+    if !proc.join("self/ns/user").exists() {
+        absent.push(
+            "the kernel was built without user namespaces: containers that ask for one are refused"
+                .to_owned(),
+        );
+    } else if most_users.trim() == "0" {
+        absent.push(
+            "the sysctl user.max_user_namespaces is 0: containers that ask for a user namespace are refused"
+                .to_owned(),
+        );
+    }
+    if !proc.join("pressure/memory").exists() {
+        absent.push(
+            "the kernel has no pressure stall information (CONFIG_PSI, psi=1 on its command line): its figures are left out"
+                .to_owned(),
+        );
+    }
+    absent
 }
 
 fn missing_features(wanted: &Isolation) -> Vec<Missing> {
@@ -151,6 +175,25 @@ mod tests {
         assert_eq!(kernel_version("5.14"), (5, 14));
         assert_eq!(kernel_version("6.18.44-fc-v595"), (6, 18));
         assert!(kernel_version("odd") < OLDEST_KERNEL);
+    }
+
+    #[test]
+    fn what_only_some_containers_need_is_a_warning() {
+        let dir = tempfile::tempdir().unwrap();
+        let put = |name: &str, text: &str| {
+            let path = dir.path().join(name);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(path, text).unwrap();
+        };
+        let absent = absent_features(dir.path());
+        assert!(absent[0].contains("user namespaces") && absent[1].contains("CONFIG_PSI"), "{absent:?}");
+        put("self/ns/user", "");
+        put("sys/user/max_user_namespaces", "0\n");
+        put("pressure/memory", "");
+        let absent = absent_features(dir.path());
+        assert!(matches!(&absent[..], [one] if one.contains("max_user_namespaces")), "{absent:?}");
+        put("sys/user/max_user_namespaces", "96365\n");
+        assert!(absent_features(dir.path()).is_empty());
     }
 
     #[test]

@@ -79,13 +79,17 @@ pub(super) fn stream(download: Download) -> Response<Body> {
 
 /// Reads the whole body of a request.
 pub(super) async fn read_body(request: Request<Incoming>) -> Result<Bytes, Refusal> {
-    let body = Limited::new(request.into_body(), MAX_BODY).collect();
-    match tokio::time::timeout(MAX_TIME, body).await {
+    let too_large = || {
+        let message = format!("The body is larger than {MAX_BODY} bytes");
+        refuse(StatusCode::PAYLOAD_TOO_LARGE, &message)
+    };
+    let body = request.into_body();
+    if hyper::body::Body::size_hint(&body).lower() > MAX_BODY as u64 {
+        return Err(too_large());
+    }
+    match tokio::time::timeout(MAX_TIME, Limited::new(body, MAX_BODY).collect()).await {
         Ok(Ok(body)) => Ok(body.to_bytes()),
-        Ok(Err(error)) if error.is::<LengthLimitError>() => {
-            let message = format!("The body is larger than {MAX_BODY} bytes");
-            Err(refuse(StatusCode::PAYLOAD_TOO_LARGE, &message))
-        }
+        Ok(Err(error)) if error.is::<LengthLimitError>() => Err(too_large()),
         Ok(Err(_)) => Err(refuse(StatusCode::BAD_REQUEST, "The body ended early or is malformed")),
         Err(_) => Err(refuse(StatusCode::REQUEST_TIMEOUT, "The body took too long to arrive")),
     }

@@ -99,7 +99,11 @@ fn token_services(values: &Values) -> Result<Vec<(String, String)>, BadFlag> {
     let parts = text.split(',').filter(|part| !part.trim().is_empty());
     let pairs: Option<Vec<(String, String)>> = parts.map(pair).collect();
     pairs.ok_or_else(|| {
-        bad("registry_token_services", text, "expected registry=host, such as r.example.com=gitlab.example.com")
+        bad(
+            "registry_token_services",
+            text,
+            "expected registry=host, such as r.example.com=gitlab.example.com",
+        )
     })
 }
 
@@ -124,8 +128,8 @@ fn collection(values: &Values) -> Result<Option<ImageCollection>, BadFlag> {
     let headroom = headroom.ok_or_else(|| refuse("expected image_disk_headroom, a share from 0 to 1"))?;
     let nanoseconds = json["image_disk_watch_interval"]["nanoseconds"].as_u64().filter(|ns| *ns > 0);
     let interval = nanoseconds.map(Duration::from_nanos);
-    let interval =
-        interval.ok_or_else(|| refuse("expected image_disk_watch_interval: {\"nanoseconds\": a number above 0}"))?;
+    let interval = interval
+        .ok_or_else(|| refuse("expected image_disk_watch_interval: {\"nanoseconds\": a number above 0}"))?;
     let excluded = json["excluded_images"].as_array().map(Vec::as_slice).unwrap_or_default();
     let name = |image: &serde_json::Value| image["docker"]["name"].as_str().map(str::to_owned);
     let excluded: Option<Vec<String>> = excluded.iter().map(name).collect();

@@ -22,7 +22,8 @@ pub(super) fn resources(values: &Values) -> Result<Given, BadFlag> {
     if text.trim_start().starts_with('[') {
         return of_json(text, &role).map_err(|why| bad("resources", text, &why));
     }
-    let resources = model::resources::parse(text, &role).map_err(|why| bad("resources", text, &why.to_string()))?;
+    let resources =
+        model::resources::parse(text, &role).map_err(|why| bad("resources", text, &why.to_string()))?;
     Ok(Given { resources, names: model::resources::names(text) })
 }
 
@@ -46,7 +47,8 @@ fn of_json(text: &str, role: &Role) -> Result<Given, String> {
 /// Mesos: what a framework makes of resources by calls can't be given by a flag.
 fn static_only(message: &v1::Resource) -> Result<(), String> {
     let dynamic = v1::resource::reservation_info::Type::Dynamic;
-    let reserved = message.reservation.is_some() || message.reservations.iter().any(|r| r.r#type() == dynamic);
+    let reserved =
+        message.reservation.is_some() || message.reservations.iter().any(|r| r.r#type() == dynamic);
     let wrong = [
         (reserved, "a dynamic reservation; only static ones can be given by a flag"),
         (message.disk.as_ref().is_some_and(|d| d.persistence.is_some()), "a persistent volume"),

@@ -23,7 +23,13 @@ pub(super) fn logger(values: &Values) -> Result<Logger, BadFlag> {
     let rotates = match values.text("container_logger").unwrap_or("sandbox") {
         "sandbox" => false,
         name if ROTATING.contains(&name) => true,
-        other => return Err(bad("container_logger", other, "expected sandbox or logrotate; modules can't be loaded")),
+        other => {
+            return Err(bad(
+                "container_logger",
+                other,
+                "expected sandbox or logrotate; modules can't be loaded",
+            ));
+        }
     };
     let setting = |name: &str| values.text(name);
     // They are checked even when nothing rotates.
@@ -31,7 +37,11 @@ pub(super) fn logger(values: &Values) -> Result<Logger, BadFlag> {
         .map_err(|Unusable { name, value, why }| bad(name, &value, &why))?;
     let prefix = values.text("environment_variable_prefix").unwrap_or("CONTAINER_LOGGER_");
     if prefix.is_empty() || prefix.contains(['=', '\0']) {
-        return Err(bad("environment_variable_prefix", prefix, "expected the beginning of a variable's name"));
+        return Err(bad(
+            "environment_variable_prefix",
+            prefix,
+            "expected the beginning of a variable's name",
+        ));
     }
     Ok(Logger { rotation: rotates.then_some(rotation), prefix: prefix.to_owned() })
 }

@@ -37,7 +37,11 @@ fn refusals_name_the_flag() {
         ("isolation", "cgroups,cgroups", "twice"),
         ("resources", "cpus", "no ':'"),
         ("resources", "[{\"name\":1}]", "name"),
-        ("resources", r#"[{"name":"cpus","type":"SCALAR","scalar":{"value":1},"revocable":{}}]"#, "'revocable'"),
+        (
+            "resources",
+            r#"[{"name":"cpus","type":"SCALAR","scalar":{"value":1},"revocable":{}}]"#,
+            "'revocable'",
+        ),
         ("domain", "{}", "expected {"),
         ("domain", "[]", "expected"),
         ("reconfiguration_policy", "any", "additive"),
@@ -96,8 +100,7 @@ fn resources_as_text_and_as_json() {
 
 #[test]
 fn no_flag_is_both_known_and_ignored() {
-    let mut names: Vec<&str> =
-        FLAGS.iter().flat_map(|f| f.aliases.iter().copied().chain([f.name])).collect();
+    let mut names: Vec<&str> = FLAGS.iter().flat_map(|f| f.aliases.iter().copied().chain([f.name])).collect();
     names.extend(crate::IGNORED);
     let all = names.len();
     names.sort_unstable();
@@ -115,7 +118,11 @@ fn nothing_of_something_is_not_detected() {
 #[test]
 fn the_logger_of_mesos_has_two_names_and_four_settings() {
     for name in ["logrotate", "org_apache_mesos_LogrotateContainerLogger"] {
-        let flags = [("container_logger", name), ("max_stderr_size", "1MB"), ("logrotate_stderr_options", "rotate 3")];
+        let flags = [
+            ("container_logger", name),
+            ("max_stderr_size", "1MB"),
+            ("logrotate_stderr_options", "rotate 3"),
+        ];
         let rotation = with(&flags).unwrap().logger.rotation.unwrap();
         assert_eq!((rotation.stdout.max_bytes, rotation.stdout.keep), (10 << 20, 0));
         assert_eq!((rotation.stderr.max_bytes, rotation.stderr.keep), (1 << 20, 3));
@@ -127,7 +134,8 @@ fn disk_usage_is_watched_when_asked_for() {
     let quota = |flags: &[(&str, &str)]| with(flags).unwrap().disk_quota;
     assert!(quota(&[("isolation", "cgroups,disk/du")]).measured);
     assert!(quota(&[("isolation", "cgroups,posix/disk")]).measured);
-    let enforced = quota(&[("enforce_container_disk_quota", "true"), ("container_disk_watch_interval", "1secs")]);
+    let enforced =
+        quota(&[("enforce_container_disk_quota", "true"), ("container_disk_watch_interval", "1secs")]);
     assert_eq!(enforced, DiskQuota { measured: true, enforced: true, interval: Duration::from_secs(1) });
 }
 

@@ -195,8 +195,18 @@ pub const FLAGS: &[Flag] = &[
         Some("sandbox"),
         "sandbox: stdout and stderr grow; logrotate: they are rotated by size (no program logrotate is needed).",
     ),
-    Flag::new("max_stdout_size", Form::Text, Some("10MB"), "Size at which the logger logrotate rotates stdout."),
-    Flag::new("max_stderr_size", Form::Text, Some("10MB"), "Size at which the logger logrotate rotates stderr."),
+    Flag::new(
+        "max_stdout_size",
+        Form::Text,
+        Some("10MB"),
+        "Size at which the logger logrotate rotates stdout.",
+    ),
+    Flag::new(
+        "max_stderr_size",
+        Form::Text,
+        Some("10MB"),
+        "Size at which the logger logrotate rotates stderr.",
+    ),
     Flag::new(
         "logrotate_stdout_options",
         Form::Text,

@@ -19,7 +19,8 @@ const LIMITED: [&str; 2] = ["cpus", "mem"];
 /// Mesos: only cpus and mem, each not below its request; infinity is a limit.
 pub(super) fn check(task: &v1::TaskInfo, requests: &Resources) -> Result<(), String> {
     // In the order of their names, so that the same task is refused with the same words.
-    let mut limits: Vec<(&String, f64)> = task.limits.iter().map(|(name, limit)| (name, limit.value)).collect();
+    let mut limits: Vec<(&String, f64)> =
+        task.limits.iter().map(|(name, limit)| (name, limit.value)).collect();
     limits.sort_by(|a, b| a.0.cmp(b.0));
     for (name, limit) in limits {
         if !LIMITED.contains(&name.as_str()) {
@@ -42,7 +43,8 @@ pub(super) fn check(task: &v1::TaskInfo, requests: &Resources) -> Result<(), Str
 /// Mesos: disk with a source or a volume on it counts for itself.
 pub fn disk_quota(resources: &Resources) -> Option<u64> {
     let plain = resources.iter().filter(|r| &*r.name == "disk" && r.kind.disk.is_none());
-    let amounts = plain.filter_map(|r| if let Amount::Scalar(amount) = r.amount { Some(amount) } else { None });
+    let amounts =
+        plain.filter_map(|r| if let Amount::Scalar(amount) = r.amount { Some(amount) } else { None });
     let total = amounts.reduce(|a, b| a + b)?;
     let bytes = u128::try_from(total.millis()).unwrap_or(0) * (1 << 20) / 1000;
     Some(u64::try_from(bytes).unwrap_or(u64::MAX))
@@ -88,9 +90,13 @@ mod tests {
     #[test]
     fn limits_are_for_cpus_and_mem_above_their_requests() {
         let check = |limits: &[(&str, f64)]| {
-            let limit = |(name, value): &(&str, f64)| ((*name).to_owned(), v1::value::Scalar { value: *value });
+            let limit =
+                |(name, value): &(&str, f64)| ((*name).to_owned(), v1::value::Scalar { value: *value });
             let task = v1::TaskInfo { limits: limits.iter().map(limit).collect(), ..Default::default() };
-            super::check(&task, &requests()).map_err(|why| why.replace("The task", "")).err().unwrap_or_default()
+            super::check(&task, &requests())
+                .map_err(|why| why.replace("The task", ""))
+                .err()
+                .unwrap_or_default()
         };
         for fine in [&[][..], &[("cpus", 1.0)], &[("cpus", 2.5), ("mem", 64.0)], &[("mem", f64::INFINITY)]] {
             assert_eq!(check(fine), "");

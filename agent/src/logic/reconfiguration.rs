@@ -61,7 +61,9 @@ fn extends(is: &v1::Attribute, was: &v1::Attribute) -> bool {
         return false;
     }
     match (is, was) {
-        (v1::Attribute { scalar: Some(is), .. }, v1::Attribute { scalar: Some(was), .. }) => is.value >= was.value,
+        (v1::Attribute { scalar: Some(is), .. }, v1::Attribute { scalar: Some(was), .. }) => {
+            is.value >= was.value
+        }
         (v1::Attribute { ranges: Some(is), .. }, v1::Attribute { ranges: Some(was), .. }) => {
             ranges(is).contains(&ranges(was))
         }
@@ -118,7 +120,8 @@ mod tests {
 
     #[test]
     fn equal_and_additive_as_in_mesos() {
-        let before = ("cpus:2;mem(web):100;ports:[10-20];disks:{a,b}", "rack:r1;level:3;ids:[1-5];tags:{x,y}");
+        let before =
+            ("cpus:2;mem(web):100;ports:[10-20];disks:{a,b}", "rack:r1;level:3;ids:[1-5];tags:{x,y}");
         for (now, expected) in [
             (before, (true, true)),
             (("ports:[10-20];cpus:2;disks:{b,a};mem(web):100", before.1), (true, true)),

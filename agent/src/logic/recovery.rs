@@ -51,6 +51,8 @@ impl State {
         // What no checkpoint names: tasks of frameworks without checkpointing, and leftovers.
         out.extend(containers.into_keys().map(|container| Effect::Destroy { container }));
         self.garbage.extend(found.strays);
+        // What was written while the clock was ahead must not stay, and keep others, until that time comes again.
+        self.garbage.iter_mut().for_each(|(at, _)| *at = (*at).min(now));
         self.garbage.make_contiguous().sort_by_key(|(at, _)| *at);
         out.push(Effect::Connect);
     }

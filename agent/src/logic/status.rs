@@ -45,7 +45,9 @@ pub(super) fn of_exit(exit: Exit, task: &v1::TaskInfo, resources: &Resources) ->
     let message = describe(exit.status);
     match exit.killed {
         // Told in other words where the reason is known.
-        Some(KillCause::Requested | KillCause::DiskQuota) => return Say::executor(TaskState::Killed).message(message),
+        Some(KillCause::Requested | KillCause::DiskQuota) => {
+            return Say::executor(TaskState::Killed).message(message);
+        }
         Some(KillCause::CompletionTime) => {
             let limit = task.max_completion_time.as_ref().map_or(0, |t| t.nanoseconds / 1_000_000);
             let message =

@@ -15,6 +15,9 @@ const WAY: u32 = 0o711;
 /// Mode of a sandbox. Mesos: 0750, owned by the task's user (the runtime sees to the owner).
 const SANDBOX: u32 = 0o750;
 
+/// How often the way is made again when somebody removes it meanwhile.
+const TRIES: usize = 100;
+
 /// Makes the sandbox of a run, and the link `latest` to it.
 ///
 /// # Errors
@@ -22,18 +25,32 @@ const SANDBOX: u32 = 0o750;
 pub(crate) fn make(paths: &Paths, run: &Run) -> Result<PathBuf, CheckpointError> {
     let sandbox = paths.sandbox(run);
     let Some(runs) = sandbox.parent() else { return Ok(sandbox) };
-    make_way(runs)?;
-    let made = DirBuilder::new()
-        .mode(SANDBOX)
-        .create(&sandbox)
+    make_folder(runs, &sandbox)?;
+    let made =
         // Whatever the umask takes away.
-        .and_then(|()| fs::set_permissions(&sandbox, Permissions::from_mode(SANDBOX)))
-        .and_then(|()| link_latest(runs, &sandbox));
+        fs::set_permissions(&sandbox, Permissions::from_mode(SANDBOX)).and_then(|()| link_latest(runs, &sandbox));
     if let Err(source) = made {
         let _ = super::checkpoint::remove_run(&sandbox);
-        return Err(CheckpointError::Io { operation: "make the sandbox", path: sandbox, source });
+        return Err(failed("make the sandbox", &sandbox, source));
     }
     Ok(sandbox)
+}
+
+/// Makes the folder and those on the way to it. The deletion of the framework's last sandbox removes the way when it is
+/// empty, which it may be again and again until the folder is there.
+fn make_folder(runs: &Path, sandbox: &Path) -> Result<(), CheckpointError> {
+    let mut tries = 0;
+    loop {
+        let made = make_way(runs).and_then(|()| DirBuilder::new().mode(SANDBOX).create(sandbox));
+        match made {
+            Err(error) if error.kind() == io::ErrorKind::NotFound && tries < TRIES => tries += 1,
+            other => return other.map_err(|source| failed("make the sandbox", sandbox, source)),
+        }
+    }
+}
+
+fn failed(operation: &'static str, path: &Path, source: io::Error) -> CheckpointError {
+    CheckpointError::Io { operation, path: path.to_owned(), source }
 }
 
 fn link_latest(runs: &Path, sandbox: &Path) -> io::Result<()> {
@@ -48,19 +65,18 @@ fn link_latest(runs: &Path, sandbox: &Path) -> io::Result<()> {
 }
 
 /// Makes the folders on the way to a sandbox.
-pub(crate) fn make_way(folder: &Path) -> Result<(), CheckpointError> {
+fn make_way(folder: &Path) -> io::Result<()> {
     if folder.is_dir() {
         return Ok(());
     }
     if let Some(parent) = folder.parent() {
         make_way(parent)?;
     }
-    let made = match DirBuilder::new().mode(WAY).create(folder) {
+    match DirBuilder::new().mode(WAY).create(folder) {
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
         Err(error) => Err(error),
         Ok(()) => fs::set_permissions(folder, Permissions::from_mode(WAY)),
-    };
-    made.map_err(|source| CheckpointError::Io { operation: "make", path: folder.to_owned(), source })
+    }
 }
 
 #[cfg(test)]
@@ -94,6 +110,27 @@ mod tests {
         super::super::checkpoint::remove_run(&second).unwrap();
         let left = fs::read_dir(paths.sandboxes().join("A-S0/frameworks")).unwrap().count();
         assert_eq!(left, 0);
+    }
+
+    /// Launches of a framework while its last sandboxes are deleted.
+    #[test]
+    fn deleting_the_last_sandbox_does_not_hinder_the_next() {
+        let dir = tempfile::tempdir().unwrap();
+        let paths = Paths::new(dir.path());
+        std::thread::scope(|scope| {
+            for thread in 0..4 {
+                let paths = &paths;
+                scope.spawn(move || {
+                    for n in 0..100 {
+                        // A task id has one run at a time; others of its framework come and go.
+                        let executor = format!("e{thread}").as_str().into();
+                        let run = Run { executor, ..run(&format!("c{n}")) };
+                        let sandbox = make(paths, &run).unwrap_or_else(|error| panic!("{}", error.chain()));
+                        super::super::checkpoint::remove_run(&sandbox).unwrap();
+                    }
+                });
+            }
+        });
     }
 
     #[test]

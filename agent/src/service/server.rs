@@ -3,6 +3,7 @@
 use std::convert::Infallible;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use hyper::service::service_fn;
@@ -19,6 +20,8 @@ use crate::api::Api;
 /// Connections at once. Further ones wait in the kernel's queue.
 const MAX_CONNECTIONS: usize = 4096;
 const BACKLOG: u32 = 1024;
+/// A connection must bring its first request within this time, or silent ones would take all the room there is.
+const FIRST_REQUEST: Duration = Duration::from_secs(15);
 /// A connection must bring its next request within this time.
 const NEXT_REQUEST: Duration = Duration::from_secs(75);
 /// Largest head of a request.
@@ -54,16 +57,21 @@ pub(super) async fn serve(listener: TcpListener, api: Arc<Api>, mut end: oneshot
             Some(_) = connections.join_next() => continue,
             accepted = accept(&listener, &room) => accepted,
         };
-        let api = api.clone();
+        let (api, spoken) = (api.clone(), Arc::new(AtomicBool::new(false)));
+        let spoke = spoken.clone();
         let service = service_fn(move |request| {
+            spoke.store(true, Ordering::Relaxed);
             let api = api.clone();
             async move { Ok::<_, Infallible>(api.handle(request).await) }
         });
         let serving = builder().serve_connection(TokioIo::new(stream), service).into_owned();
         let serving = graceful.watch(serving);
         connections.spawn(async move {
-            if let Err(error) = serving.await {
-                tracing::debug!(%error, "a connection failed");
+            tokio::select! {
+                served = serving => if let Err(error) = served {
+                    tracing::debug!(%error, "a connection failed");
+                },
+                () = silence(&spoken) => tracing::debug!("a connection brought no request in time"),
             }
             drop(permit);
         });
@@ -71,6 +79,14 @@ pub(super) async fn serve(listener: TcpListener, api: Arc<Api>, mut end: oneshot
     drop(listener);
     if tokio::time::timeout(LAST_REQUESTS, graceful.shutdown()).await.is_err() {
         tracing::debug!("some requests did not finish in time and are ended");
+    }
+}
+
+/// Ends when nothing was asked for in time; never, when something was.
+async fn silence(spoken: &AtomicBool) {
+    tokio::time::sleep(FIRST_REQUEST).await;
+    if spoken.load(Ordering::Relaxed) {
+        std::future::pending::<()>().await;
     }
 }
 

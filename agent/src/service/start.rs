@@ -67,7 +67,8 @@ pub(crate) async fn start(config: Config, detector: Arc<dyn LeaderDetector>) -> 
         Containers::new(runtime, images, paths.clone(), common(&config, advertised(&config, bound)));
     let collection = config.images.collection.clone();
     // It ends with the lock on the work folder, that is with the agent.
-    let collecting = collection.map(|collection| Background(tokio::spawn(containers.clone().collect_images(collection))));
+    let collecting =
+        collection.map(|collection| Background(tokio::spawn(containers.clone().collect_images(collection))));
     let boot_id = FileStore::host_boot_id().map_err(AgentError::Recovery)?;
     let store = FileStore::new(paths, config.strict, boot_id);
     let parts = Parts { containers: Arc::new(containers), store: Box::new(store) };

@@ -44,7 +44,8 @@ async fn what_runs_is_shown() {
     *set.fake.statistics.lock().unwrap() =
         Some(runtime::Statistics { memory_current_bytes: Some(7), ..Default::default() });
     let containers = call(at, &of(call::Type::GetContainers)).await.get_containers.unwrap();
-    let response::get_containers::Container { framework_id, resource_statistics, .. } = &containers.containers[0];
+    let response::get_containers::Container { framework_id, resource_statistics, .. } =
+        &containers.containers[0];
     assert_eq!(framework_id, &Some(v1::FrameworkId { value: "F".to_owned() }));
     assert_eq!(resource_statistics.as_ref().unwrap().mem_total_bytes, Some(7));
     agent.stop().await.unwrap();
@@ -129,7 +130,12 @@ async fn codes_before_any_answer() {
         (JSON, "", br#"{"type":"READ_FILE","read_file":{"path":"/x/../y","offset":0}}"#, 400),
         (JSON, "", br#"{"type":"READ_FILE","read_file":{"path":"/none","offset":0}}"#, 404),
         (JSON, "", br#"{"type":"SET_LOGGING_LEVEL"}"#, 400),
-        (JSON, "", br#"{"type":"SET_LOGGING_LEVEL","set_logging_level":{"level":1,"duration":{"nanoseconds":-1}}}"#, 400),
+        (
+            JSON,
+            "",
+            br#"{"type":"SET_LOGGING_LEVEL","set_logging_level":{"level":1,"duration":{"nanoseconds":-1}}}"#,
+            400,
+        ),
         (JSON, "", br#"{"type":"GET_METRICS"}"#, 400),
         (JSON, "", br#"{"type":"KILL_CONTAINER"}"#, 400),
         (JSON, "", br#"{"type":"KILL_CONTAINER","kill_container":{"container_id":{"value":"c"}}}"#, 404),

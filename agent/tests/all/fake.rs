@@ -114,10 +114,6 @@ impl Set {
         }
     }
 
-    pub fn config(&self) -> Config {
-        self.config_with(&[])
-    }
-
     pub fn config_with(&self, more: &[(&str, &str)]) -> Config {
         let mut flags = model::flags::Values::defaults(agent::FLAGS);
         flags.set("work_dir", self.work_dir().to_str().unwrap());

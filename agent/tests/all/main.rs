@@ -3,9 +3,9 @@
 #![allow(clippy::unwrap_used)]
 #![forbid(unsafe_code)]
 
+mod calls;
 #[path = "../common/mod.rs"]
 mod common;
-mod calls;
 mod fake;
 mod files;
 mod link;

@@ -298,8 +298,10 @@ async fn metrics_have_the_keys_of_mesos() {
         }
     }
     expected.extend(["succeeded", "failed", "pending"].map(|end| format!("gc/path_removals_{end}")));
-    expected.extend(["load_1min", "load_5min", "load_15min", "cpus_total", "mem_total_bytes", "mem_free_bytes"]
-        .map(|key| format!("system/{key}")));
+    expected.extend(
+        ["load_1min", "load_5min", "load_15min", "cpus_total", "mem_total_bytes", "mem_free_bytes"]
+            .map(|key| format!("system/{key}")),
+    );
     for key in expected {
         assert!(keys.get(&key).is_some_and(serde_json::Value::is_f64), "{key}: {:?}", keys.get(&key));
     }
@@ -314,7 +316,11 @@ async fn metrics_have_the_keys_of_mesos() {
     assert_eq!(get(at, "/metrics/snapshot?timeout=long").await.status, 400);
     let prometheus = get(at, "/metrics").await;
     assert!(prometheus.head.contains("content-type: text/plain; version=0.0.4"), "{}", prometheus.head);
-    assert!(prometheus.text().contains("# TYPE mesos_slave_tasks_finished counter\nmesos_slave_tasks_finished 1\n"));
+    assert!(
+        prometheus
+            .text()
+            .contains("# TYPE mesos_slave_tasks_finished counter\nmesos_slave_tasks_finished 1\n")
+    );
     agent.stop().await.unwrap();
 }
 
@@ -327,7 +333,11 @@ async fn long_answers_are_compressed_for_those_who_accept_it() {
     let compressed = get_with(at, "/flags", "Accept-Encoding: gzip\r\n").await;
     assert!(compressed.head.contains("content-encoding: gzip"), "{}", compressed.head);
     assert_eq!(compressed.body[..2], [0x1f, 0x8b]);
-    for (path, header) in [("/flags", ""), ("/flags", "Accept-Encoding: gzip;q=0\r\n"), ("/version", "Accept-Encoding: gzip\r\n")] {
+    for (path, header) in [
+        ("/flags", ""),
+        ("/flags", "Accept-Encoding: gzip;q=0\r\n"),
+        ("/version", "Accept-Encoding: gzip\r\n"),
+    ] {
         let answer = get_with(at, path, header).await;
         assert!(!answer.head.contains("content-encoding"), "{path} {header}");
         answer.json();

@@ -102,6 +102,11 @@ impl TestMaster {
         }
     }
 
+    /// Throws away what an agent said that is gone.
+    pub fn forget(&mut self) {
+        while self.said.try_recv().is_ok() {}
+    }
+
     async fn hear_all(&mut self) -> from_agent::Body {
         let said = tokio::time::timeout(PATIENCE, self.said.recv()).await;
         said.expect("the agent says something in time").expect("the server runs")
@@ -231,7 +236,8 @@ pub async fn get_with(address: SocketAddr, path: &str, header: &str) -> Answer {
 
 /// With the two lines of a call in the head: nothing of a line that is empty.
 pub async fn call_with(address: SocketAddr, content_type: &str, more: &str, body: &[u8]) -> Answer {
-    let of_type = if content_type.is_empty() { String::new() } else { format!("Content-Type: {content_type}\r\n") };
+    let of_type =
+        if content_type.is_empty() { String::new() } else { format!("Content-Type: {content_type}\r\n") };
     let head = format!("POST /api/v1 HTTP/1.1\r\n{of_type}{more}Content-Length: {}\r\n", body.len());
     request(address, &head, body).await
 }

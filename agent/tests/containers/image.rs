@@ -8,7 +8,7 @@ use std::process::Command;
 use serde_json::{Value, json};
 
 const APPLETS: &[&str] =
-    &["sh", "true", "cat", "echo", "id", "env", "sleep", "tail", "pwd", "kill", "ls", "touch"];
+    &["sh", "true", "cat", "echo", "id", "env", "sleep", "tail", "pwd", "kill", "ls", "touch", "dd"];
 
 /// Makes the layout.
 pub fn busybox(layout: &Path) {

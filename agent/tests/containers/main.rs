@@ -9,11 +9,13 @@
 #[path = "../common/mod.rs"]
 mod common;
 mod image;
+mod room;
 mod stories;
 mod world;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
+use room::STORIES as OF_ROOM;
 use stories::STORIES;
 
 fn main() {
@@ -23,7 +25,7 @@ fn main() {
     }
     let flag = |name: &str| args.iter().any(|arg| arg == name);
     let filters: Vec<&String> = args.iter().filter(|arg| !arg.starts_with('-')).collect();
-    let chosen = STORIES.iter().filter(|(name, _)| {
+    let chosen = STORIES.iter().chain(OF_ROOM).filter(|(name, _)| {
         let fits =
             |filter: &&String| if flag("--exact") { name == *filter } else { name.contains(filter.as_str()) };
         filters.iter().all(|filter| *filter == "terse") || filters.iter().any(fits)

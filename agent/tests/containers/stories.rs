@@ -22,7 +22,7 @@ pub const STORIES: &[(&str, Story)] = &[
     ("a_stopped_agent_keeps_only_what_it_finds_again", |world| Box::pin(stop(world))),
 ];
 
-fn with_image(mut task: v1::TaskInfo, image: &str) -> v1::TaskInfo {
+pub fn with_image(mut task: v1::TaskInfo, image: &str) -> v1::TaskInfo {
     let mut container = v1::ContainerInfo::default();
     container.set_type(v1::container_info::Type::Mesos);
     let mut wanted = v1::Image::default();

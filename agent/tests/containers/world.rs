@@ -19,6 +19,8 @@ pub struct World {
     pub dir: tempfile::TempDir,
     pub master: TestMaster,
     pub agent: Option<Running>,
+    /// More flags for its agents.
+    pub flags: Vec<(&'static str, &'static str)>,
     cgroups_root: String,
     before: BTreeSet<String>,
 }
@@ -44,7 +46,7 @@ impl World {
         let cgroups_root = format!("tepui-agent-{}-{name}", std::process::id());
         let master = TestMaster::start().await;
         let before = leftovers(dir.path(), &cgroups_root);
-        World { dir, master, agent: None, cgroups_root, before }
+        World { dir, master, agent: None, flags: Vec::new(), cgroups_root, before }
     }
 
     pub fn path(&self, name: &str) -> PathBuf {
@@ -66,14 +68,18 @@ impl World {
             ("advertise_port", "5051"),
             ("registration_backoff_factor", "10ms"),
             ("resources", "cpus:4;mem:1024;disk:100"),
+            // How full the disk of the machine is must not matter.
+            ("gc_disk_headroom", "0"),
         ] {
             flags.set(name, value);
         }
+        self.flags.iter().for_each(|(name, value)| flags.set(name, *value));
         Config::from_flags(&flags).unwrap()
     }
 
     /// Starts the agent and registers it.
     pub async fn start(&mut self) {
+        self.master.forget();
         let agent = Agent::start(self.config(), self.master.detector()).await;
         self.agent =
             Some(agent.unwrap_or_else(|error| panic!("{error}: {:?}", std::error::Error::source(&error))));

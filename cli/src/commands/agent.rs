@@ -13,7 +13,10 @@ use crate::context::{Invocation, Outcome, Trouble, block_on, failed, provide_tls
 use crate::flags::Table;
 use crate::logging::Level;
 
-const TABLE: Table = Table { flags: agent::FLAGS, ignored: &[agent::IGNORED, LOGGING] };
+const TABLE: Table = Table { flags: agent::FLAGS, ignored: &[agent::IGNORED, LOGGING, EXTERNAL_LOG] };
+
+/// A flag of Mesos' that the master knows and the agent ignores.
+const EXTERNAL_LOG: &[&str] = &["external_log_file"];
 
 /// How it is called.
 pub fn describe(command: Command) -> Command {

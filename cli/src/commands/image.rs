@@ -44,25 +44,27 @@ const CHANGE: Table = Table { flags: &[STORE, WORK_DIR, REGISTRY], ignored: &[] 
 /// How it is called.
 pub fn describe(command: Command) -> Command {
     let name = || {
-        Arg::new("image")
-            .required(true)
-            .value_name("IMAGE")
-            .help("alpine, host:port/name:tag, name@sha256:…, oci:/dir:tag, docker-archive:/file.tar:name:tag")
+        Arg::new("image").required(true).value_name("IMAGE").help(
+            "alpine, host:port/name:tag, name@sha256:…, oci:/dir:tag, docker-archive:/file.tar:name:tag",
+        )
     };
-    let verb = |table: &Table, name: &'static str, about: &'static str| {
-        table.onto(Command::new(name).about(about))
-    };
-    command.about("Images on this machine").subcommand_required(true).arg_required_else_help(true).subcommands([
-        verb(&PULL, "pull", "Pulls an image into the store").arg(name()),
-        verb(&SHOW, "list", "Lists the images in the store"),
-        verb(&SHOW, "inspect", "Shows what is known of an image in the store").arg(name()),
-        verb(&SHOW, "history", "Shows how an image was made").arg(name()),
-        verb(&CHANGE, "remove", "Removes an image that no container uses").arg(name()),
-        verb(&CHANGE, "pin", "Keeps an image from being pruned").arg(name()),
-        verb(&CHANGE, "unpin", "Lets an image be pruned again").arg(name()),
-        verb(&prune::TABLE, "prune", "Removes layers that no image needs, and images that nothing uses"),
-        verb(&verify::TABLE, "verify", "Looks for damage in everything in the store"),
-    ])
+    let verb =
+        |table: &Table, name: &'static str, about: &'static str| table.onto(Command::new(name).about(about));
+    command
+        .about("Images on this machine")
+        .subcommand_required(true)
+        .arg_required_else_help(true)
+        .subcommands([
+            verb(&PULL, "pull", "Pulls an image into the store").arg(name()),
+            verb(&SHOW, "list", "Lists the images in the store"),
+            verb(&SHOW, "inspect", "Shows what is known of an image in the store").arg(name()),
+            verb(&SHOW, "history", "Shows how an image was made").arg(name()),
+            verb(&CHANGE, "remove", "Removes an image that no container uses").arg(name()),
+            verb(&CHANGE, "pin", "Keeps an image from being pruned").arg(name()),
+            verb(&CHANGE, "unpin", "Lets an image be pruned again").arg(name()),
+            verb(&prune::TABLE, "prune", "Removes layers that no image needs, and images that nothing uses"),
+            verb(&verify::TABLE, "verify", "Looks for damage in everything in the store"),
+        ])
 }
 
 fn table(verb: &str) -> &'static Table {
@@ -109,8 +111,7 @@ async fn pull(store: &ImageStore, name: &ImageName, flags: &Flags) -> Result<(),
     };
     let options = PullOptions { force: flags.values.bool("force")?, ..PullOptions::default() };
     let image = store.pull(name, options, progress).await.map_err(failed)?;
-    // Whoever sees the digest may pull the plug.
-    store.settle().await.map_err(failed)?;
+    store.seal().await.map_err(failed)?;
     let said = if as_json {
         print::json(&description(&image))
     } else {

@@ -6,7 +6,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 
 /// Flags about log files; ours goes to standard error.
 pub const LOGGING: &[&str] =
-    &["external_log_file", "initialize_driver_logging", "log_dir", "logbufsecs", "logging_level", "quiet"];
+    &["initialize_driver_logging", "log_dir", "logbufsecs", "logging_level", "quiet"];
 
 /// SIGTERM and SIGINT, heard from now on.
 #[derive(Debug)]

@@ -8,7 +8,9 @@ use wire::{json, v1};
 pub(crate) fn resources(data: &[u8]) {
     let text = String::from_utf8_lossy(data);
     let mut parts = text.splitn(2, '\0').map(read);
-    let (Some(Some(first)), second) = (parts.next(), parts.next().flatten().unwrap_or_default()) else { return };
+    let (Some(Some(first)), second) = (parts.next(), parts.next().flatten().unwrap_or_default()) else {
+        return;
+    };
     same_again(&first);
     let mut sum = first.clone();
     sum.add(&second);
@@ -16,7 +18,10 @@ pub(crate) fn resources(data: &[u8]) {
     assert!(sum.try_subtract(&second), "{second} is in {sum}");
     // Ranges and sets are joined, so what both had is gone as well.
     assert!(first.contains(&sum), "{sum} is left of {first}");
-    assert_eq!(sum.quantities().get("cpus"), first.quantities().get("cpus").filter(|left| **left > Milli::ZERO));
+    assert_eq!(
+        sum.quantities().get("cpus"),
+        first.quantities().get("cpus").filter(|left| **left > Milli::ZERO)
+    );
 }
 
 fn read(text: &str) -> Option<Resources> {

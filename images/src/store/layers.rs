@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use rustix::fs::{CWD, FlockOperation, RenameFlags};
@@ -17,6 +18,7 @@ use crate::unpack::Unpacked;
 
 /// The file beside a layer's `fs` that says what is in it.
 pub(super) const SEAL: &str = "seal";
+static SEALS: AtomicU64 = AtomicU64::new(0);
 
 /// What `layer.json` says.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -109,19 +111,17 @@ impl Inner {
         }
     }
 
-    /// Seals layers and brings them to the disk now.
-    pub(super) fn settle(&self) -> Result<(), StoreError> {
-        let _turn = self.settling.lock().unwrap_or_else(PoisonError::into_inner);
-        settle(&self.root)
+    /// Seals layers now, unless that is done; another thread that is at it is waited for.
+    pub(super) fn seal(&self) -> Result<(), StoreError> {
+        seal_all(&self.root, &self.turns)
     }
 
     /// Brings layers to the disk without anybody waiting for it. A process that ends before is no harm: the next one
     /// to open the store goes on, and until then only a power failure would cost the layers.
     pub(crate) fn settle_later(&self) {
-        let (root, turn) = (self.root.clone(), self.settling.clone());
+        let (root, turns) = (self.root.clone(), self.turns.clone());
         let spawned = std::thread::Builder::new().name("images-settle".into()).spawn(move || {
-            let _turn = turn.lock().unwrap_or_else(PoisonError::into_inner);
-            if let Err(error) = settle(&root) {
+            if let Err(error) = seal_all(&root, &turns).and_then(|()| settle(&root, &turns)) {
                 tracing::warn!(%error, "layers not settled on the disk");
             }
         });
@@ -191,16 +191,28 @@ pub(super) fn discard_unsettled(root: &Root) -> Result<(), StoreError> {
     Ok(())
 }
 
-/// Seals layers and brings them to the disk.
-fn settle(root: &Root) -> Result<(), StoreError> {
+/// One thread at a time reads all new layers, and one brings them to the disk.
+#[derive(Default)]
+pub(super) struct Turns {
+    sealing: Mutex<()>,
+    settling: Mutex<()>,
+}
+
+fn without(root: &Root, mark: &str) -> Result<Vec<PathBuf>, StoreError> {
     let dirs = root.digests("layers")?.into_iter().map(|diff_id| root.by_digest("layers", &diff_id));
-    let open: Vec<PathBuf> =
-        dirs.filter(|dir| !dir.join("settled").exists() || !dir.join(SEAL).exists()).collect();
+    Ok(dirs.filter(|dir| !dir.join(mark).exists()).collect())
+}
+
+fn seal_all(root: &Root, turns: &Turns) -> Result<(), StoreError> {
+    let _turn = turns.sealing.lock().unwrap_or_else(PoisonError::into_inner);
+    without(root, SEAL)?.iter().try_for_each(|dir| seal(dir))
+}
+
+fn settle(root: &Root, turns: &Turns) -> Result<(), StoreError> {
+    let _turn = turns.settling.lock().unwrap_or_else(PoisonError::into_inner);
+    let open = without(root, "settled")?;
     if open.is_empty() {
         return Ok(());
-    }
-    for dir in &open {
-        seal(root, dir)?;
     }
     let failed = |e| StoreError::io("sync", root.path(), e);
     let handle = files::open_dir(root.path()).map_err(failed)?;
@@ -214,17 +226,18 @@ fn settle(root: &Root) -> Result<(), StoreError> {
     Ok(())
 }
 
-/// Records what the layer's files are now, unless that is known. A layer that vanishes meanwhile needs no seal.
-fn seal(root: &Root, dir: &Path) -> Result<(), StoreError> {
-    if dir.join(SEAL).exists() {
-        return Ok(());
-    }
-    match super::seal::of(&dir.join("fs")) {
-        Ok((digest, _)) if dir.exists() => match root.write_record(&dir.join(SEAL), &digest) {
-            Err(_) if !dir.exists() => Ok(()),
-            other => other,
-        },
-        Err(error) if dir.join("fs").exists() => Err(StoreError::io("read the layer", dir, error)),
+/// Records what the layer's files are now. A layer that vanishes meanwhile needs no seal.
+fn seal(dir: &Path) -> Result<(), StoreError> {
+    let failed = |e: std::io::Error| StoreError::io("seal the layer", dir, e);
+    let sealed = super::seal::of(&dir.join("fs")).map_err(std::io::Error::from).and_then(|(digest, _)| {
+        // It reaches the disk before the layer counts as settled; until then a power failure costs the layer anyway.
+        let count = SEALS.fetch_add(1, Ordering::Relaxed);
+        let temporary = dir.join(format!("{SEAL}.{}-{count}", std::process::id()));
+        fs::write(&temporary, digest.to_string())?;
+        fs::rename(&temporary, dir.join(SEAL))
+    });
+    match sealed {
+        Err(error) if dir.join("fs").exists() => Err(failed(error)),
         _ => Ok(()),
     }
 }

@@ -48,9 +48,9 @@ pub(crate) use partial::Partial;
 pub(crate) use staging::StagedLayer;
 
 use std::path::Path;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
-use layers::Leases;
+use layers::{Leases, Turns};
 use staging::Session;
 
 use crate::limits::Limits;
@@ -76,8 +76,7 @@ pub(crate) struct Inner {
     pub(crate) leases: Leases,
     /// Tells apart the logins of pulls.
     key: [u8; 32],
-    /// One thread at a time syncs the file system.
-    settling: Arc<Mutex<()>>,
+    turns: Arc<Turns>,
 }
 
 impl ImageStore {
@@ -113,7 +112,7 @@ impl ImageStore {
         let inner = Inner {
             flights: Flights::default(),
             leases: Leases::default(),
-            settling: Arc::default(),
+            turns: Arc::default(),
             registries,
             limits: config.limits,
             default_registry: config.default_registry,
@@ -198,10 +197,11 @@ impl ImageStore {
         crate::pull::blocking(move || inner.verify(repair)).await
     }
 
-    /// Waits until every layer is sealed and on the disk, which otherwise happens in the background.
-    pub async fn settle(&self) -> Result<(), StoreError> {
+    /// Waits until what [`ImageStore::verify`] compares with is written of every layer. It is in the background too, but a
+    /// process that pulls and ends should not leave it to the next one.
+    pub async fn seal(&self) -> Result<(), StoreError> {
         let inner = self.inner.clone();
-        crate::pull::blocking(move || inner.settle()).await
+        crate::pull::blocking(move || inner.seal()).await
     }
 
     /// Prepares directories for one root file system of the image in `dir`, which must be on a file system that

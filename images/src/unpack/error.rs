@@ -1,6 +1,7 @@
 //! Why a layer could not be unpacked.
 
 use std::io;
+use std::path::{Path, PathBuf};
 
 /// A refused tar or a failed write.
 #[derive(Debug, thiserror::Error)]
@@ -28,12 +29,14 @@ pub enum UnpackError {
     #[error("the layer's tar could not be read")]
     Read(#[source] io::Error),
     /// The file system refused.
-    #[error("cannot {operation} {path:?} of the layer")]
+    #[error("cannot {operation} {path:?} of the layer in {into}", into = .into.display())]
     Write {
         /// The system call's purpose.
         operation: &'static str,
         /// The entry, shortened.
         path: String,
+        /// The directory that it is unpacked to.
+        into: PathBuf,
         /// The system's error.
         #[source]
         source: io::Error,
@@ -50,7 +53,16 @@ impl UnpackError {
     }
 
     pub(super) fn write(operation: &'static str, path: &str, source: impl Into<io::Error>) -> Self {
-        Self::Write { operation, path: shorten(path.as_bytes()), source: source.into() }
+        let (path, into) = (shorten(path.as_bytes()), PathBuf::new());
+        Self::Write { operation, path, into, source: source.into() }
+    }
+
+    /// Names the directory, which those who write below it by descriptors don't know.
+    pub(super) fn unpacking_to(mut self, directory: &Path) -> Self {
+        if let Self::Write { into, .. } = &mut self {
+            directory.clone_into(into);
+        }
+        self
     }
 
     /// Whether the disk is full or the quota used up.

@@ -64,9 +64,10 @@ pub struct Unpacked {
 /// A malformed, hostile or too large tar, or a failed write; what was unpacked so far stays.
 pub fn unpack_tar(tar: impl BufRead, into: &Path, limits: UnpackLimits) -> Result<Unpacked, UnpackError> {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    let root = rustix::fs::open(into, flags, Mode::empty())
-        .map_err(|e| UnpackError::write("open", &into.to_string_lossy(), e))?;
-    Unpacker::new(root, limits)?.run(TarStream::new(tar))
+    let unpacked = rustix::fs::open(into, flags, Mode::empty())
+        .map_err(|error| UnpackError::write("open", "/", error))
+        .and_then(|root| Unpacker::new(root, limits)?.run(TarStream::new(tar)));
+    unpacked.map_err(|error| error.unpacking_to(into))
 }
 
 /// One tar on its way into one directory.

@@ -37,7 +37,7 @@ impl Place {
     async fn pulled(&self) -> ImageStore {
         let store = open(&self.root()).await;
         drop(pull(&store, &self.name()).await.unwrap());
-        store.settle().await.unwrap();
+        store.seal().await.unwrap();
         store
     }
 
@@ -115,7 +115,7 @@ async fn damage_is_named_removed_and_fetched_again() {
             "the seal",
             "not what was unpacked",
             Box::new(|p| {
-                fs::write(p.layer(0).join("seal"), format!("\"sha256:{}\"", "0".repeat(64))).unwrap();
+                fs::write(p.layer(0).join("seal"), format!("sha256:{}", "0".repeat(64))).unwrap();
             }),
         ),
     ];

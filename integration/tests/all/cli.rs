@@ -52,7 +52,13 @@ fn every_command_explains_itself() {
         "image",
         "image pull",
         "image list",
+        "image inspect",
+        "image history",
         "image remove",
+        "image pin",
+        "image unpin",
+        "image prune",
+        "image verify",
     ] {
         for flag in ["--help", "--version"] {
             let words: Vec<&str> = command.split_whitespace().chain([flag]).collect();
@@ -347,6 +353,51 @@ fn images_are_pulled_listed_and_removed() {
     let ended = ask(&["pull", &unknown]).expect(1);
     assert!(ended.stderr.contains("no-such-image"), "{}", ended.stderr);
     ask(&["pull", "Not A Name"]).expect(2);
+}
+
+#[test]
+fn a_store_is_looked_into_pruned_and_verified() {
+    needs!("docker-registry", "skopeo");
+    let registry = Registry::start();
+    let image = registry.push("busybox", &busybox());
+    let place = Place::new();
+    let root = place.dir().join("images");
+    let store = format!("--store={}", root.display());
+    let ask = |words: &[&str]| tepui(&place, &[&["image"], words, &[store.as_str()]].concat());
+    let json = |words: &[&str], code: i32| -> Value {
+        serde_json::from_str(&ask(&[words, &["--json"]].concat()).expect(code).stdout).unwrap()
+    };
+    ask(&["pull", &image.name]).expect(0);
+    let digest = image.by_digest.split_once('@').unwrap().1;
+    let shown = ask(&["inspect", &image.name]).expect(0).stdout;
+    assert!(shown.contains(digest) && shown.contains("linux/"), "{shown}");
+    let found = json(&["inspect", &image.name], 0);
+    assert_eq!((&found["digest"], found["layers"].as_array().map(Vec::len)), (&json!(digest), Some(1)));
+    assert!(ask(&["history", &image.name]).expect(0).stdout.contains("sha256:"));
+    assert_eq!(json(&["history", &image.name], 0).as_array().map(Vec::len), Some(1));
+    ask(&["inspect", "none.example/at-all"]).expect(1);
+
+    assert!(ask(&["verify"]).expect(0).stdout.contains(" 0 problems"));
+    let layer = found["layers"][0]["diff_id"].as_str().unwrap().trim_start_matches("sha256:").to_owned();
+    let files = root.join("layers/sha256").join(&layer).join("fs");
+    std::fs::write(files.join("damage"), "x").unwrap();
+    let told = ask(&["verify"]).expect(1).stdout;
+    assert!(told.contains(&layer) && told.contains(&image.name) && told.contains("--repair"), "{told}");
+    assert_eq!(json(&["verify", "--repair"], 0)["problems"][0]["repaired"], true);
+    assert!(!files.exists());
+    ask(&["pull", &image.name]).expect(0);
+    ask(&["verify"]).expect(0);
+
+    ask(&["pin", &image.name]).expect(0);
+    assert_eq!(json(&["prune", "--all"], 0)["names"], json!([]));
+    ask(&["unpin", &image.name]).expect(0);
+    let told = ask(&["prune", "--all", "--dry-run"]).expect(0).stdout;
+    assert!(told.contains("would remove") && told.contains(&image.name), "{told}");
+    assert_eq!(json(&["list"], 0).as_array().map(Vec::len), Some(1));
+    assert_eq!(json(&["prune", "--unused-for=1days"], 0)["names"], json!([]));
+    assert_eq!(json(&["prune", "--all"], 0)["layers"], 1);
+    assert_eq!(json(&["list"], 0), json!([]));
+    ask(&["pull", "--registry-mirrors=nonsense", &image.name]).expect(2);
 }
 
 /// A port of 127.0.0.1 that nobody listens on.

@@ -10,6 +10,7 @@ use std::time::Instant;
 use integration::eventually::PATIENCE;
 use integration::images::target_dir;
 use integration::job::bound;
+use integration::task::{shell, task};
 use integration::{Cluster, OrFail, eventually, needs};
 use serde_json::{Value, json};
 
@@ -169,10 +170,9 @@ fn reconciles_kills_and_ends(client: &mut Foreign, cluster: &Cluster, runs: &str
     client.hear_event("stopped");
     client.end();
     let gone = framework(cluster, "completed_frameworks");
-    let ends = gone["completed_tasks"].as_array().or_fail("tasks").iter().map(|task| &task["state"]);
-    let mut ends: Vec<&str> = ends.filter_map(Value::as_str).collect();
-    ends.sort_unstable();
-    assert_eq!(ends, ["TASK_FINISHED", "TASK_KILLED"]);
+    let tasks = gone["completed_tasks"].as_array().or_fail("tasks");
+    let known = tasks.iter().find(|task| task["id"] == runs);
+    assert_eq!(known.map(|task| &task["state"]), Some(&json!("TASK_KILLED")), "{gone}");
     assert_eq!(cluster.state("/state")["frameworks"], json!([]));
 }
 
@@ -242,7 +242,7 @@ fn pymesos_asks_what_operators_ask() {
         assert!(ask(to, "getFlags")["get_flags"]["flags"].as_array().is_some_and(|flags| flags.len() > 10));
         assert_eq!(ask(to, "getState")["type"], "GET_STATE");
         assert_eq!(ask(to, "getFrameworks")["type"], "GET_FRAMEWORKS");
-        assert_eq!(ask(to, "getTasks")["type"], "GET_TASKS");
+        assert_eq!(ask(to, "getTasks"), json!({"type": "GET_TASKS", "get_tasks": {}}), "no task yet");
     }
     assert_eq!(ask("master", "getRoles")["type"], "GET_ROLES");
     assert_eq!(
@@ -250,4 +250,48 @@ fn pymesos_asks_what_operators_ask() {
         Some(u64::from(cluster.master().port()))
     );
     client.end();
+}
+
+#[test]
+fn pymesos_watches_the_cluster_as_an_operator() {
+    let t0 = std::time::Instant::now();
+    needs!("python3");
+    let Some(clients) = installed("pymesos' operator") else { return };
+    let cluster = Cluster::start();
+    eprintln!("T3 {:?}", t0.elapsed());
+    let mut command = python(&clients, "python/operator_calls.py");
+    eprintln!("T4 {:?}", t0.elapsed());
+    command.arg(cluster.master().to_string()).arg(cluster.agent().to_string());
+    eprintln!("T5 {:?}", t0.elapsed());
+    let mut client = Foreign::start(&mut command, &cluster);
+    eprintln!("T6 {:?}", t0.elapsed());
+    client.order(json!({"to": "master", "call": "start"}));
+    eprintln!("T7 {:?}", t0.elapsed());
+    // Its own log is the only sign of a subscription that it gives.
+    eventually("it has subscribed", || {
+        fs::read_to_string(&client.log).ok()?.contains("subscribed with cluster state").then_some(())
+    });
+    eprintln!("T11 {:?}", t0.elapsed());
+    let mut scheduler = cluster.scheduler();
+    eprintln!("T12 {:?}", t0.elapsed());
+    assert_eq!(client.hear_event("framework added")["name"], "integration");
+    eprintln!("T13 {:?}", t0.elapsed());
+    scheduler.start(|offer| task("watched", offer, shell("exec sleep 1000")));
+    eprintln!("T14 {:?}", t0.elapsed());
+    assert_eq!(client.hear_event("task added")["task"], "watched");
+    eprintln!("T15 {:?}", t0.elapsed());
+    client.hear_state("watched", "TASK_RUNNING", None);
+    eprintln!("T16 {:?}", t0.elapsed());
+    scheduler.kill("watched");
+    eprintln!("T17 {:?}", t0.elapsed());
+    client.hear_state("watched", "TASK_KILLED", None);
+    eprintln!("T18 {:?}", t0.elapsed());
+    scheduler.end_of("watched");
+    eprintln!("T19 {:?}", t0.elapsed());
+    scheduler.tell(json!({"type": "TEARDOWN"}));
+    eprintln!("T20 {:?}", t0.elapsed());
+    assert_eq!(client.hear_event("framework removed")["name"], "integration");
+    eprintln!("T21 {:?}", t0.elapsed());
+    client.end();
+    eprintln!("T22 {:?}", t0.elapsed());
 }

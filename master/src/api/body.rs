@@ -4,7 +4,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use http::header::{CONTENT_ENCODING, HeaderValue, VARY};
 use http::{Request, Response, StatusCode};
 use http_body::{Frame, SizeHint};
@@ -18,8 +18,8 @@ use super::{Refusal, refuse};
 
 /// Largest body of a request.
 pub const MAX_BODY: usize = 8 << 20;
-/// What is not larger, and says so, needs no turn.
-const SMALL_BODY: u64 = 64 << 10;
+/// What is not larger needs no turn.
+const SMALL_BODY: usize = 64 << 10;
 /// How many larger ones are read at once.
 pub const LARGE_BODIES: usize = 32;
 /// Longest time for it to arrive.
@@ -91,25 +91,45 @@ impl http_body::Body for Body {
     }
 }
 
-/// Reads the whole body of a request. Large ones take turns, so that many senders can't fill the memory.
+/// Reads the whole body of a request. Large ones take turns, so that many senders can't fill the memory; those who
+/// have sent only a little keep nobody's turn from them, whatever they say that is still to come.
 pub async fn read(large: &Semaphore, request: Request<Incoming>) -> Result<Bytes, Refusal> {
-    let too_large = || {
-        let message = format!("The body is larger than {MAX_BODY} bytes");
-        refuse(StatusCode::PAYLOAD_TOO_LARGE, &message)
-    };
     let body = request.into_body();
     if http_body::Body::size_hint(&body).lower() > MAX_BODY as u64 {
         return Err(too_large());
     }
-    let small = http_body::Body::size_hint(&body).exact().is_some_and(|size| size <= SMALL_BODY);
-    let _turn = match small {
-        true => None,
-        false => large.acquire().await.ok(),
+    let (mut body, mut bytes) = (Limited::new(body, MAX_BODY), BytesMut::new());
+    if !take(&mut body, &mut bytes, SMALL_BODY).await? {
+        let _turn = large.acquire().await.ok();
+        take(&mut body, &mut bytes, usize::MAX).await?;
+    }
+    Ok(bytes.freeze())
+}
+
+fn too_large() -> Refusal {
+    refuse(StatusCode::PAYLOAD_TOO_LARGE, &format!("The body is larger than {MAX_BODY} bytes"))
+}
+
+/// Reads until there is more than that many bytes; true at the end.
+async fn take(body: &mut Limited<Incoming>, bytes: &mut BytesMut, most: usize) -> Result<bool, Refusal> {
+    let taking = async {
+        while bytes.len() <= most {
+            let Some(frame) = body.frame().await else { return Ok(true) };
+            if let Ok(data) = frame?.into_data() {
+                bytes.extend_from_slice(&data);
+            }
+        }
+        Ok(false)
     };
-    match tokio::time::timeout(MAX_TIME, Limited::new(body, MAX_BODY).collect()).await {
-        Ok(Ok(body)) => Ok(body.to_bytes()),
-        Ok(Err(error)) if error.is::<LengthLimitError>() => Err(too_large()),
-        Ok(Err(_)) => Err(refuse(StatusCode::BAD_REQUEST, "The body ended early or is malformed")),
+    match tokio::time::timeout(MAX_TIME, taking).await {
+        Ok(Ok(ended)) => Ok(ended),
+        Ok(Err(error)) => {
+            let error: Box<dyn std::error::Error + Send + Sync> = error;
+            match error.is::<LengthLimitError>() {
+                true => Err(too_large()),
+                false => Err(refuse(StatusCode::BAD_REQUEST, "The body ended early or is malformed")),
+            }
+        }
         Err(_) => Err(refuse(StatusCode::REQUEST_TIMEOUT, "The body took too long to arrive")),
     }
 }

@@ -126,7 +126,11 @@ async fn read(handle: Handle, link: LinkId, mut up: Streaming<FromAgent>, mut cl
             }
         };
         match event(link, body) {
-            Ok(event) => {
+            // Mesos: an agent registers again and again until it is answered. On one link the first time is enough.
+            Ok(None) => {
+                tracing::debug!(link = link.0, "a registration said again while the first one is written");
+            }
+            Ok(Some(event)) => {
                 if handle.tell(event).await.is_err() {
                     return;
                 }
@@ -141,14 +145,12 @@ async fn read(handle: Handle, link: LinkId, mut up: Streaming<FromAgent>, mut cl
     let _ = handle.tell(Event::LinkLost { link }).await;
 }
 
-fn event(link: LinkId, body: Option<from_agent::Body>) -> Result<Event, String> {
+fn event(link: LinkId, body: Option<from_agent::Body>) -> Result<Option<Event>, String> {
     match body {
-        Some(from_agent::Body::Pong(_)) => Ok(Event::Pong { link }),
-        Some(from_agent::Body::Unregister(_)) => Ok(Event::AgentUnregisters { link }),
-        Some(from_agent::Body::Status(status)) => update(link, status),
-        Some(from_agent::Body::Register(_) | from_agent::Body::Reregister(_)) => {
-            Err("a second registration on one link".to_owned())
-        }
+        Some(from_agent::Body::Pong(_)) => Ok(Some(Event::Pong { link })),
+        Some(from_agent::Body::Unregister(_)) => Ok(Some(Event::AgentUnregisters { link })),
+        Some(from_agent::Body::Status(status)) => update(link, status).map(Some),
+        Some(from_agent::Body::Register(_) | from_agent::Body::Reregister(_)) => Ok(None),
         None => Err("a message of an unknown kind".to_owned()),
     }
 }

@@ -13,7 +13,20 @@ use super::scheduler::{self, Scheduler};
 use super::{config, start};
 use crate::api::MAX_BODY;
 
-const PATHS: [&str; 6] = ["/api/v1", "/api/v1/scheduler", "/teardown", "/state", "/tasks", "/nothing"];
+const PATHS: [&str; 12] = [
+    "/api/v1",
+    "/api/v1/scheduler",
+    "/teardown",
+    "/state",
+    "/tasks",
+    "/nothing",
+    "/metrics",
+    "/logging/toggle?level=%ff&duration=x",
+    "/files/read?path=/../../etc/passwd",
+    "/files/browse?path=%00",
+    "/files/download?path=/",
+    "/system/stats.json",
+];
 
 /// A large call with everything in it.
 fn accept() -> Call {

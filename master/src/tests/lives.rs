@@ -251,7 +251,7 @@ async fn an_agent_that_says_nonsense_is_refused_and_told_why() {
         let resources = &mut hello.agent.as_mut().unwrap().resources;
         resources[0].scalar = Some(v1::value::Scalar { value: -1.0 });
     };
-    let cases: [(&str, link::Register); 6] = [
+    let cases: [(&str, link::Register); 8] = [
         ("version", with(|hello| hello.version.clear())),
         ("older than 1.0.0", with(|hello| hello.version = "0.28.0".to_owned())),
         ("version 2 of the agent link", with(|hello| hello.protocol = link::PROTOCOL_VERSION + 1)),

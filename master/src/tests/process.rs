@@ -103,7 +103,7 @@ async fn codes_of_the_pages_of_every_process() {
     let to = master.address();
     for (fact, path, status, needle) in [
         ("jsonp", "/metrics/snapshot?jsonp=f", 200, "f({\""),
-        ("jsonp", "/system/stats.json?jsonp=f", 200, "f({\"avg_load_1min\""),
+        ("jsonp", "/system/stats.json?jsonp=f", 200, "f({\"avg_load_15min\""),
         ("jsonp", "/flags?jsonp=f.g", 200, "f.g({\"flags\""),
         ("jsonp that is no name", "/state?jsonp=a(b)", 400, "jsonp"),
         ("a bad timeout", "/metrics/snapshot?timeout=x", 400, "timeout"),

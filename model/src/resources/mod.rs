@@ -109,9 +109,16 @@ impl Resource {
     }
 }
 
-/// A collection of resources, at most one of each identity, none empty.
-#[derive(Clone, PartialEq, Debug, Default)]
+/// A collection of resources, at most one of each identity, none empty. Equal whatever their order is.
+#[derive(Clone, Debug, Default)]
 pub struct Resources(Vec<Resource>);
+
+impl PartialEq for Resources {
+    fn eq(&self, other: &Resources) -> bool {
+        // At most one of each identity: the same number, each of them there, is the same.
+        self.0.len() == other.0.len() && self.0.iter().all(|one| other.0.contains(one))
+    }
+}
 
 impl Resources {
     /// Nothing.

@@ -141,13 +141,16 @@ mod tests {
     /// One resource as text, with the blanks that people put in.
     fn part() -> impl Strategy<Value = String> {
         let name = "[a-z]{1,6}";
-        let role = prop_oneof![Just(String::new()), "[a-z]{1,4}(/[a-z]{1,3})?".prop_map(|role| format!("({role})"))];
+        let role =
+            prop_oneof![Just(String::new()), "[a-z]{1,4}(/[a-z]{1,3})?".prop_map(|role| format!("({role})"))];
         let scalar = (0u32..1_000_000).prop_map(|milli| format!("{}.{:03}", milli / 1000, milli % 1000));
         let range = (0u64..70_000, 0u64..100).prop_map(|(begin, more)| format!("{begin}-{}", begin + more));
         let ranges = prop::collection::vec(range, 1..5).prop_map(|all| format!("[{}]", all.join(", ")));
-        let set = prop::collection::vec("[a-z0-9]{1,4}", 1..5).prop_map(|all| format!("{{{}}}", all.join(",")));
-        (name, role, prop_oneof![scalar, ranges, set], "[ ]{0,2}")
-            .prop_map(|(name, role, value, blank)| format!("{blank}{name}{role}{blank}:{blank}{value}{blank}"))
+        let set =
+            prop::collection::vec("[a-z0-9]{1,4}", 1..5).prop_map(|all| format!("{{{}}}", all.join(",")));
+        (name, role, prop_oneof![scalar, ranges, set], "[ ]{0,2}").prop_map(|(name, role, value, blank)| {
+            format!("{blank}{name}{role}{blank}:{blank}{value}{blank}")
+        })
     }
 
     proptest! {

@@ -116,7 +116,7 @@ fn a_user_namespace_that_can_not_be_is_refused_by_name() {
     refuse("low", "1000", &|spec| spec.user_namespace = Some(IdRange { base: 0, length: 65_536 }));
     refuse("none", "1000", &|spec| spec.user_namespace = Some(IdRange { base: 100_000, length: 0 }));
     refuse("high", "below", &|spec| {
-        spec.user_namespace = Some(IdRange { base: u32::MAX - 1, length: 65_536 })
+        spec.user_namespace = Some(IdRange { base: u32::MAX - 1, length: 65_536 });
     });
     // A file system that can't map.
     refuse("sys", "idmapped mounts", &|spec| {

@@ -51,6 +51,9 @@ struct Family {
     labels: String,
 }
 
+/// Labels and value of one line of Prometheus' text.
+type Sample<'a> = (&'a str, f64);
+
 /// Values of one moment by key, sorted.
 #[derive(Clone, Debug, Default)]
 pub struct Snapshot(BTreeMap<String, Metric>);
@@ -136,7 +139,7 @@ impl Snapshot {
 
     /// Prometheus' text: families sorted by name, keys with their slashes and dots as underscores.
     pub fn prometheus(&self) -> String {
-        let mut families: BTreeMap<String, (Kind, Vec<(&str, f64)>)> = BTreeMap::new();
+        let mut families: BTreeMap<String, (Kind, Vec<Sample<'_>>)> = BTreeMap::new();
         for (key, metric) in &self.0 {
             let (name, labels) = match &metric.family {
                 Some(family) => (family.name.clone(), family.labels.as_str()),

@@ -190,7 +190,10 @@ fn an_agent_with_more_than_before_goes_on_where_that_is_allowed() {
     let before = found.agent.as_mut().unwrap();
     before.resources = model::resources::parse("cpus:2;mem:1024", &model::Role::any()).unwrap().to_wire();
     let refused = World::recovered(found.clone()).told();
-    assert!(refused.starts_with("exit clean=false") && refused.contains("resources were cpus:2"), "{refused}");
+    assert!(
+        refused.starts_with("exit clean=false") && refused.contains("resources were cpus:2"),
+        "{refused}"
+    );
     let mut allowing = settings();
     allowing.reconfiguration = crate::logic::Reconfiguration::Additive;
     let mut world = World::with(allowing, found);

@@ -2,6 +2,7 @@
 
 mod disk;
 mod file;
+mod late;
 mod memory;
 mod record;
 
@@ -91,16 +92,39 @@ pub(crate) fn start(
 ) -> std::io::Result<(mpsc::Sender<Order>, std::thread::JoinHandle<()>)> {
     let (sender, orders) = mpsc::channel();
     let body = move || {
-        for order in orders {
+        let mut late = late::Late::default();
+        while let Some(order) = next(&orders, &mut late, &mut *store) {
             match order {
-                Order::Write(ticket, write) => done(ticket, store.write(&write).map_err(|e| e.chain())),
-                Order::Collect(run) => warn(store.collect(&run)),
+                Order::Write(ticket, write) => {
+                    done(ticket, late.write(&mut *store, &write).map_err(|e| e.chain()));
+                }
+                Order::Collect(run) => {
+                    late.forget(&run);
+                    warn(store.collect(&run));
+                }
                 Order::ForgetAgent => warn(store.forget_agent()),
             }
         }
     };
     let thread = std::thread::Builder::new().name("checkpoint".to_owned()).spawn(body)?;
     Ok((sender, thread))
+}
+
+/// Waits for an order, and writes meanwhile what could not be written before; none at the end.
+fn next(
+    orders: &mpsc::Receiver<Order>,
+    late: &mut late::Late,
+    store: &mut dyn CheckpointStore,
+) -> Option<Order> {
+    loop {
+        late.write_due(store);
+        let Some(pause) = late.pause() else { return orders.recv().ok() };
+        match orders.recv_timeout(pause) {
+            Ok(order) => return Some(order),
+            Err(mpsc::RecvTimeoutError::Timeout) => {}
+            Err(mpsc::RecvTimeoutError::Disconnected) => return None,
+        }
+    }
 }
 
 fn warn(outcome: Result<(), CheckpointError>) {

@@ -4,8 +4,8 @@ use std::io;
 use std::time::Duration;
 
 use model::ContainerId;
-use runtime::{Ending, Statistics};
 use runtime::protocol::{self, Command, Decoder, Report};
+use runtime::{Ending, Statistics};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixStream;
 

@@ -82,7 +82,12 @@ impl Containers {
         let keep = keep.map_err(|error| crate::chain(&error))?;
         let report = self.0.images.prune(policy(keep)).await.map_err(|error| crate::chain(&error))?;
         if !report.names.is_empty() || report.layers > 0 {
-            tracing::info!(images = report.names.len(), layers = report.layers, bytes = report.bytes, "removed images");
+            tracing::info!(
+                images = report.names.len(),
+                layers = report.layers,
+                bytes = report.bytes,
+                "removed images"
+            );
         }
         Ok(())
     }

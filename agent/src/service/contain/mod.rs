@@ -237,7 +237,8 @@ impl Containerizer for Containers {
         Box::pin(async move {
             let id = runtime::ContainerId::new(container.as_str()).ok()?;
             let read = self.blocking(move |inner| inner.runtime.statistics(&id)).await.ok()?;
-            let mut read = read.inspect_err(|error| tracing::debug!(%container, "{}", crate::chain(error))).ok()?;
+            let mut read =
+                read.inspect_err(|error| tracing::debug!(%container, "{}", crate::chain(error))).ok()?;
             if read.pressure_low.is_none()
                 && let Some(told) = self.told_by_keeper(&container).await
             {

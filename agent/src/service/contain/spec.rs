@@ -81,7 +81,9 @@ pub(crate) fn wanted_image(task: &v1::TaskInfo) -> Result<Option<WantedImage>, S
             }
             let docker = image.docker.as_ref().ok_or("An image of type DOCKER needs 'docker'")?;
             if docker.credential.is_some() {
-                return Err("docker.credential is not supported; give a config.json in docker.config".to_owned());
+                return Err(
+                    "docker.credential is not supported; give a config.json in docker.config".to_owned()
+                );
             }
             let secret = docker.config.as_ref().map(config_of).transpose()?;
             Ok(Some(WantedImage { name: docker.name.clone(), force: !image.cached(), secret }))
@@ -92,7 +94,8 @@ pub(crate) fn wanted_image(task: &v1::TaskInfo) -> Result<Option<WantedImage>, S
 /// The `config.json` of an image's secret. Mesos: a reference needs a secret resolver.
 fn config_of(secret: &v1::Secret) -> Result<String, String> {
     let value = secret.value.as_ref().filter(|_| secret.r#type() != v1::secret::Type::Reference);
-    let value = value.ok_or("The image's config refers to a secret; only secrets given by value are supported yet")?;
+    let value = value
+        .ok_or("The image's config refers to a secret; only secrets given by value are supported yet")?;
     String::from_utf8(value.data.to_vec()).map_err(|_| "The image's config is no text".to_owned())
 }
 
@@ -124,7 +127,10 @@ pub(crate) fn check(task: &v1::TaskInfo) -> Result<(), String> {
         (linux.is_some_and(|l| l.effective_capabilities.is_some()), "linux_info.effective_capabilities"),
         (linux.is_some_and(|l| l.capability_info.is_some()), "linux_info.capability_info"),
         (linux.is_some_and(|l| l.seccomp.is_some()), "linux_info.seccomp"),
-        (linux.is_some_and(|l| l.share_cgroups == Some(false)), "linux_info.share_cgroups=false outside of a task group"),
+        (
+            linux.is_some_and(|l| l.share_cgroups == Some(false)),
+            "linux_info.share_cgroups=false outside of a task group",
+        ),
     ];
     match unsupported.iter().find(|(asked, _)| *asked) {
         None => Ok(()),

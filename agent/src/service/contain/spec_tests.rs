@@ -199,7 +199,10 @@ fn images_of_both_container_types() {
         ..Default::default()
     });
     task.container = Some(docker);
-    assert_eq!(wanted_image(&task), Ok(Some(WantedImage { name: "busybox".to_owned(), force: true })));
+    assert_eq!(
+        wanted_image(&task),
+        Ok(Some(WantedImage { name: "busybox".to_owned(), force: true, secret: None }))
+    );
     let mut mesos = v1::ContainerInfo::default();
     mesos.set_type(ContainerType::Mesos);
     task.container = Some(mesos.clone());
@@ -209,7 +212,10 @@ fn images_of_both_container_types() {
     image.docker = Some(v1::image::Docker { name: "alpine".to_owned(), ..Default::default() });
     mesos.mesos = Some(v1::container_info::MesosInfo { image: Some(image.clone()) });
     task.container = Some(mesos.clone());
-    assert_eq!(wanted_image(&task), Ok(Some(WantedImage { name: "alpine".to_owned(), force: false })));
+    assert_eq!(
+        wanted_image(&task),
+        Ok(Some(WantedImage { name: "alpine".to_owned(), force: false, secret: None }))
+    );
     image.set_type(ImageType::Appc);
     mesos.mesos = Some(v1::container_info::MesosInfo { image: Some(image) });
     task.container = Some(mesos);

@@ -139,7 +139,8 @@ mod tests {
 
     /// What the program of this name says.
     fn du(folder: &Path) -> u64 {
-        let output = std::process::Command::new("du").args(["-s", "--block-size=1"]).arg(folder).output().unwrap();
+        let output =
+            std::process::Command::new("du").args(["-s", "--block-size=1"]).arg(folder).output().unwrap();
         let text = String::from_utf8(output.stdout).unwrap();
         text.split_whitespace().next().unwrap().parse().unwrap()
     }
@@ -195,7 +196,8 @@ mod tests {
         fs::write(other.path().join("large"), vec![1; 1_000_000]).unwrap();
         let point = dir.path().join("point");
         fs::create_dir(&point).unwrap();
-        let mounted = std::process::Command::new("mount").arg("--bind").arg(other.path()).arg(&point).status();
+        let mounted =
+            std::process::Command::new("mount").arg("--bind").arg(other.path()).arg(&point).status();
         if !mounted.is_ok_and(|status| status.success()) {
             println!("SKIPPED: mounts_are_not_entered: can't mount");
             return;

@@ -46,7 +46,10 @@ impl DiskWatch {
             tokio::time::sleep(self.quota.interval).await;
             let Some(view) = self.sources.reader.view().await else { return };
             let tasks = running(&view);
-            self.sources.disk.content().retain(|container, _| tasks.iter().any(|(run, _)| run.container == *container));
+            self.sources
+                .disk
+                .content()
+                .retain(|container, _| tasks.iter().any(|(run, _)| run.container == *container));
             for (run, resources) in tasks {
                 self.look_at(&run, &resources).await;
             }
@@ -62,7 +65,10 @@ impl DiskWatch {
         }
         let Some(why) = disk_quota(resources).and_then(|quota| excess(measured, quota)) else { return };
         if self.quota.enforced {
-            self.sources.reader.tell(Event::DiskQuotaExceeded { container: run.container.clone(), why }).await;
+            self.sources
+                .reader
+                .tell(Event::DiskQuotaExceeded { container: run.container.clone(), why })
+                .await;
         } else {
             tracing::warn!(task = %run.task, container = %run.container, "{why}");
         }
@@ -85,7 +91,8 @@ fn excess(measured: Result<u64, MeasureError>, quota: u64) -> Option<String> {
     match measured {
         Ok(used) => {
             // Mesos' words.
-            (used > quota).then(|| format!("Disk usage ({}) exceeds quota ({quota_text})", format_bytes(used)))
+            (used > quota)
+                .then(|| format!("Disk usage ({}) exceeds quota ({quota_text})", format_bytes(used)))
         }
         Err(why @ (MeasureError::TooDeep | MeasureError::TooMany)) => {
             Some(format!("Disk usage can't be compared with the quota ({quota_text}): {why}"))

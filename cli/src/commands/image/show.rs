@@ -81,7 +81,14 @@ pub fn inspect(store: &ImageStore, name: &ImageName, as_json: bool) -> Result<()
     let config = &found.config;
     let rows = [
         ("digest", found.manifest_digest.to_string()),
-        ("index", if found.top_digest == found.manifest_digest { String::new() } else { found.top_digest.to_string() }),
+        (
+            "index",
+            if found.top_digest == found.manifest_digest {
+                String::new()
+            } else {
+                found.top_digest.to_string()
+            },
+        ),
         ("configuration", found.config_digest.to_string()),
         ("media type", found.media_type.clone().unwrap_or_default()),
         ("platform", found.platform.clone()),
@@ -95,7 +102,14 @@ pub fn inspect(store: &ImageStore, name: &ImageName, as_json: bool) -> Result<()
         ("pulled", ago(found.pulled_at)),
         ("used", ago(found.used_at)),
         ("pinned", if found.pinned { "yes".to_owned() } else { String::new() }),
-        ("private", if found.is_private { "yes: only for pulls with the same login".to_owned() } else { String::new() }),
+        (
+            "private",
+            if found.is_private {
+                "yes: only for pulls with the same login".to_owned()
+            } else {
+                String::new()
+            },
+        ),
     ];
     for (what, value) in rows {
         if !value.is_empty() {
@@ -106,7 +120,8 @@ pub fn inspect(store: &ImageStore, name: &ImageName, as_json: bool) -> Result<()
         table.row(["environment".to_owned(), format!("{name}={value}")]);
     }
     for layer in &found.layers {
-        let unpacked = layer.unpacked.map_or("not here".to_owned(), |bytes| format!("{} unpacked", print::bytes(bytes)));
+        let unpacked =
+            layer.unpacked.map_or("not here".to_owned(), |bytes| format!("{} unpacked", print::bytes(bytes)));
         let text = format!("{} {}, {unpacked}", layer.layer.digest, print::bytes(layer.layer.size));
         table.row(["layer".to_owned(), text]);
     }
