@@ -26,7 +26,8 @@ pub fn start(format: &str, level: Level) -> Result<(), String> {
     let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
     let started = match format {
         "text" => {
-            let log = log.with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr())).with_filter_reloading();
+            let log =
+                log.with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr())).with_filter_reloading();
             follow(told, log.reload_handle());
             log.try_init()
         }

@@ -288,7 +288,7 @@ fn reservations_of_different_kinds_do_not_mix() {
     let (a, b) = (labelled(message("cpus", 1.0), "web", "a"), labelled(message("cpus", 1.0), "web", "b"));
     assert_eq!(of_wire(&[a.clone(), a.clone()]).iter().count(), 1);
     assert_eq!(of_wire(&[a.clone(), b.clone()]).iter().count(), 2);
-    assert!(!of_wire(&[a.clone()]).contains(&of_wire(std::slice::from_ref(&b))));
+    assert!(!of_wire(std::slice::from_ref(&a)).contains(&of_wire(std::slice::from_ref(&b))));
     let mut both = of_wire(&[a.clone(), b.clone()]);
     assert!(both.try_subtract(&of_wire(&[b])));
     assert_eq!(both, of_wire(&[a]));
@@ -340,7 +340,7 @@ fn volumes_never_add_up() {
     let both = of_wire(&[one.clone(), other.clone()]);
     assert_eq!(both.iter().count(), 2, "volumes never add up");
     assert!(both.contains(&of_wire(std::slice::from_ref(&one))));
-    let mut rest = both.clone();
+    let mut rest = both;
     assert!(rest.try_subtract(&of_wire(&[one])));
     assert_eq!(rest, of_wire(&[other]));
 }
@@ -352,7 +352,7 @@ fn revocable_resources_are_of_their_own_kind() {
     assert_eq!(all.iter().count(), 2);
     assert!(all.contains(&of_wire(&[revocable(5.0)])));
     assert!(!all.contains(&of("cpus:2")), "not to be had for plain ones");
-    let mut rest = all.clone();
+    let mut rest = all;
     assert!(rest.try_subtract(&of_wire(&[revocable(5.0)])));
     assert_eq!(rest, of("cpus:1"));
 }

@@ -212,7 +212,7 @@ fn a_bad_line_to_a_registry() {
         }
         line.cut_after(u64::MAX);
         cluster.tepui(&["image", "pull", &name, &format!("--store={}", store.display())]).wait().expect(0);
-        cluster.tepui(&["image", "verify", &name, &format!("--store={}", store.display())]).wait().expect(0);
+        cluster.tepui(&["image", "verify", &format!("--store={}", store.display())]).wait().expect(0);
     }
     println!("{failed} pulls failed");
     // One that is waited for on a silent line can be killed, and holds nobody up.

@@ -23,6 +23,9 @@ impl Run {
         if self.framework.is_none() {
             return self.give_up_connecting();
         }
+        if let Some(ending) = self.unexplained() {
+            return Ok(Some(ending));
+        }
         if !self.connected {
             return Ok(None);
         }

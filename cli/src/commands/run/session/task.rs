@@ -36,7 +36,14 @@ pub(super) struct Placed {
     pub(super) seen: bool,
     pub(super) running_since: Option<Instant>,
     pub(super) output: Option<Output>,
+    /// What the master answered about the end of the task, and when. How it ended, its own update tells, which the
+    /// agent sends again every so often until it is acknowledged.
+    answer: Option<(TaskStatus, Instant)>,
 }
+
+/// How long the update itself is waited for once the master has said that the task has ended: the agent's second
+/// sending of it comes 10 s after the first.
+const UPDATE_AFTER_ANSWER: Duration = Duration::from_secs(15);
 
 /// The copying of its output.
 pub(super) struct Output {
@@ -62,6 +69,7 @@ impl Run {
                 seen: false,
                 running_since: None,
                 output: None,
+                answer: None,
             });
         }
         let rest: Vec<_> = offers.into_iter().map(|o| o.id).filter(|id| Some(id) != taken.as_ref()).collect();
@@ -89,6 +97,10 @@ impl Run {
                 self.want_again().await;
                 return Ok(None);
             }
+            if state == TaskState::Failed && is_answer(&status) {
+                placed.answer.get_or_insert_with(|| (status, Instant::now()));
+                return Ok(None);
+            }
             return Ok(Some(self.ended(&status)));
         }
         if matches!(state, TaskState::Running) {
@@ -98,6 +110,13 @@ impl Run {
             self.note("the task's agent is unreachable; waiting for it");
         }
         Ok(None)
+    }
+
+    /// The end of a task of which nobody tells more than that it has ended.
+    pub(super) fn unexplained(&mut self) -> Option<Ending> {
+        let Phase::Launched(Placed { answer: Some((status, since)), .. }) = &self.phase else { return None };
+        let status = (since.elapsed() >= UPDATE_AFTER_ANSWER).then(|| status.clone())?;
+        Some(self.ended(&status))
     }
 
     fn running(&mut self) {
@@ -133,6 +152,11 @@ impl Run {
             None => ending,
         }
     }
+}
+
+/// Whether a status is what the master answered when it was asked, which says no more than the state.
+fn is_answer(status: &TaskStatus) -> bool {
+    status.uuid.is_none() && status.reason == Some(Reason::Reconciliation.into())
 }
 
 /// Whether a launch never reached a container, so that another try does no harm.
