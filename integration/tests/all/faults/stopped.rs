@@ -3,7 +3,7 @@
 use integration::client::get;
 use integration::leftovers::descriptors;
 use integration::task::{shell, task};
-use integration::{Cluster, Options, eventually, needs};
+use integration::{Cluster, Options, OrFail, eventually, needs};
 use rustix::process::{Pid, Signal, kill_process};
 
 use super::{nobody_panicked, runs, works};
@@ -32,7 +32,7 @@ fn keeper_of(cluster: &Cluster, word: &str) -> Pid {
             }
         }
     });
-    Pid::from_raw(found.cast_signed()).unwrap()
+    Pid::from_raw(found.cast_signed()).or_fail("the id of a process")
 }
 
 #[test]

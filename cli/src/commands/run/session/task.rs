@@ -38,7 +38,7 @@ pub(super) struct Placed {
     pub(super) output: Option<Output>,
     /// What the master answered about the end of the task, and when. How it ended, its own update tells, which the
     /// agent sends again every so often until it is acknowledged.
-    answer: Option<(TaskStatus, Instant)>,
+    answer: Option<Box<(TaskStatus, Instant)>>,
 }
 
 /// How long the update itself is waited for once the master has said that the task has ended: the agent's second
@@ -98,7 +98,7 @@ impl Run {
                 return Ok(None);
             }
             if state == TaskState::Failed && is_answer(&status) {
-                placed.answer.get_or_insert_with(|| (status, Instant::now()));
+                placed.answer.get_or_insert_with(|| Box::new((status, Instant::now())));
                 return Ok(None);
             }
             return Ok(Some(self.ended(&status)));
@@ -114,7 +114,8 @@ impl Run {
 
     /// The end of a task of which nobody tells more than that it has ended.
     pub(super) fn unexplained(&mut self) -> Option<Ending> {
-        let Phase::Launched(Placed { answer: Some((status, since)), .. }) = &self.phase else { return None };
+        let Phase::Launched(Placed { answer: Some(answer), .. }) = &self.phase else { return None };
+        let (status, since) = &**answer;
         let status = (since.elapsed() >= UPDATE_AFTER_ANSWER).then(|| status.clone())?;
         Some(self.ended(&status))
     }
