@@ -2,31 +2,16 @@
 
 use std::time::Duration;
 
-use agent::logic::{
-    Effect, Event, Exit, ExitStatus, KillCause, Launch, LaunchFailure, LaunchFailureKind, LinkId, Settings,
-    State,
-};
-use model::{ContainerId, Timestamp};
+use agent::logic::{Effect, Event, LinkId, Settings, State, Ticket, Write};
+use model::Timestamp;
 use wire::link::{from_agent, from_master};
 use wire::v1;
 
-use crate::host::{Container, Host, Stage};
+use crate::host::Host;
 use crate::messages::resources;
 use crate::network::{Peer, delay};
+use crate::postman::Postman;
 use crate::world::{Happening, World};
-
-/// What happens to a container.
-#[derive(Clone, Debug)]
-pub enum ContainerEvent {
-    /// Image and sandbox are there.
-    Prepared,
-    /// The command runs.
-    Started,
-    /// It could not be started.
-    Failed,
-    /// The command ended.
-    Exited(Exit),
-}
 
 /// A host and, while it runs, its agent.
 pub struct AgentNode {
@@ -42,9 +27,17 @@ pub struct AgentNode {
     pub connection: Option<u64>,
     /// It can't reach the master before this.
     pub cut_off_until: Timestamp,
+    /// What it owes its schedulers.
+    pub postman: Postman,
+    /// Its disk refuses every write before this.
+    pub disk_broken_until: Timestamp,
+    /// Its disk takes seconds for a write before this.
+    pub disk_slow_until: Timestamp,
     total: String,
     tick: Option<Timestamp>,
     disk_busy_until: Timestamp,
+    /// The disk refused to keep the id of this process.
+    nameless: bool,
 }
 
 impl AgentNode {
@@ -57,9 +50,13 @@ impl AgentNode {
             process: 0,
             connection: None,
             cut_off_until: Timestamp::ZERO,
+            postman: Postman::default(),
+            disk_broken_until: Timestamp::ZERO,
+            disk_slow_until: Timestamp::ZERO,
             total: total.to_owned(),
             tick: None,
             disk_busy_until: Timestamp::ZERO,
+            nameless: false,
         }
     }
 
@@ -99,8 +96,11 @@ impl World {
         node.process += 1;
         node.tick = None;
         node.connection = None;
+        node.nameless = false;
         node.state = Some(State::new(node.settings(), seed));
+        let repeated = std::mem::replace(&mut node.postman, Postman::starts(&node.host)).repeated;
         let found = node.host.recovered();
+        self.repeated += repeated;
         self.note(|| format!("agent {index} starts"));
         self.step_agent(index, Event::Recovered(Box::new(found)));
     }
@@ -130,12 +130,26 @@ impl World {
     pub fn step_agent(&mut self, index: usize, event: Event) {
         let now = self.now;
         let told = if self.tracing { format!("{event:?}") } else { String::new() };
-        let Some(state) = &mut self.agents[index].state else { return };
+        let node = &mut self.agents[index];
+        let Some(state) = &mut node.state else { return };
         let mut out = Vec::new();
+        node.postman.hears(&event);
+        let shows = may_show(&event);
         state.step(now, event, &mut out);
+        if shows {
+            node.show_unwritten();
+        }
         self.note(|| format!("agent {index} <- {told:.500}"));
         for effect in out {
+            let node = &mut self.agents[index];
+            if let Err(why) = node.postman.does(now, &effect, &node.host) {
+                self.broken(format!("agent {index}: {why}"));
+            }
             self.agent_does(index, effect);
+        }
+        let node = &mut self.agents[index];
+        if let Err(why) = node.postman.rests(now) {
+            self.broken(format!("agent {index}: {why}"));
         }
         let node = &mut self.agents[index];
         let Some(wakeup) = node.state.as_ref().and_then(State::next_wakeup).map(|at| at.max(now)) else {
@@ -167,20 +181,11 @@ impl World {
                 self.dial(index);
             }
             Effect::ToMaster { link, body } => self.send_to_master(index, link, body),
-            Effect::Checkpoint { ticket, write } => {
-                let when = self.agents[index]
-                    .disk_busy_until
-                    .max(self.now + Duration::from_micros(self.random.below(5000)));
-                let node = &mut self.agents[index];
-                node.disk_busy_until = when;
-                node.host.writes.push_back((ticket, write));
-                let process = node.process;
-                self.at(when, Happening::DiskWrote(index, process));
-            }
+            Effect::Checkpoint { ticket, write } => self.write_to_disk(index, ticket, write),
             Effect::Launch(launch) => self.launch(index, *launch),
             Effect::Reattach { run } => self.reattach(index, &run.container),
             Effect::Kill { container, grace } => self.kill(index, container, grace),
-            Effect::Destroy { container } => drop(self.agents[index].host.containers.remove(&container)),
+            Effect::Destroy { container } => self.destroy(index, &container),
             Effect::Collect { run } => self.agents[index].host.collect(&run),
             Effect::ForgetAgent => self.agents[index].host.forget_agent(),
             Effect::Warn(text) => self.note(|| format!("agent {index} warns: {text}")),
@@ -190,14 +195,14 @@ impl World {
 
     fn agent_exits(&mut self, index: usize, clean: bool, why: &str) {
         self.note(|| format!("agent {index} exits (clean: {clean}): {why}"));
-        if !clean {
+        if !clean && !self.agents[index].nameless {
             self.broken(format!("agent {index} gave up: {why}"));
         }
         let now = self.now;
         let node = &mut self.agents[index];
         let all = node.host.writes.len();
         node.host.crash(now, all);
-        // What it forgot it has forgotten for good.
+        // What it forgot it has forgotten for good; and what could not write its id has none.
         node.host.forget_agent();
         // What it said last arrives, then the connection closes.
         let last = node.connection.take();
@@ -216,9 +221,12 @@ impl World {
         if self.agents[index].connection != Some(link.0) {
             return;
         }
-        if let Some(when) = self.network.arrival_at_master(link.0, self.now, &mut self.random) {
-            self.at(when, Happening::ToMaster(link.0, body));
+        let Some(when) = self.network.arrival_at_master(link.0, self.now, &mut self.random) else { return };
+        // A sender that is not sure repeats itself at once.
+        if self.chaotic && self.percent(1) {
+            self.at(when, Happening::ToMaster(link.0, body.clone()));
         }
+        self.at(when, Happening::ToMaster(link.0, body));
     }
 
     fn dial(&mut self, index: usize) {
@@ -264,98 +272,76 @@ impl World {
         }
     }
 
+    fn write_to_disk(&mut self, index: usize, ticket: Ticket, write: Write) {
+        let now = self.now;
+        let longest = if self.agents[index].disk_slow_until > now { 10_000_000 } else { 5000 };
+        let pause = Duration::from_micros(self.random.below(longest));
+        let node = &mut self.agents[index];
+        let when = node.disk_busy_until.max(now + pause);
+        node.disk_busy_until = when;
+        node.host.writes.push_back((ticket, write));
+        let process = node.process;
+        self.at(when, Happening::DiskWrote(index, process));
+    }
+
     pub(crate) fn disk_wrote(&mut self, index: usize, process: u64) {
         let now = self.now;
+        let refuses =
+            self.chaotic && (self.agents[index].disk_broken_until > now || self.random.below(300) == 0);
         let node = &mut self.agents[index];
         if node.process != process || node.state.is_none() {
             return;
         }
-        if let Some((ticket, write)) = node.host.writes.pop_front() {
+        let Some((ticket, write)) = node.host.writes.pop_front() else { return };
+        let outcome = if refuses {
+            node.nameless |= matches!(write, Write::Agent(_));
+            self.refused += 1;
+            self.note(|| format!("the disk of agent {index} refuses {ticket:?}"));
+            self.agents[index].host.refuse(&write);
+            Err("no space left on device".to_owned())
+        } else {
             node.host.apply(now, write);
-            self.step_agent(index, Event::Checkpointed { ticket, outcome: Ok(()) });
-        }
-    }
-
-    fn launch(&mut self, index: usize, launch: Launch) {
-        let run = launch.run;
-        let key = (run.framework.clone(), run.task.clone());
-        if !self.started.insert(key.clone()) {
-            self.broken(format!("task {key:?} is started twice"));
-        }
-        let container = run.container.clone();
-        let elsewhere = self.agents.iter().any(|node| {
-            node.host.containers.values().any(|c| c.run.task == run.task && c.run.framework == run.framework)
-        });
-        if elsewhere {
-            self.broken(format!("task {key:?} runs twice"));
-        }
-        self.agents[index]
-            .host
-            .containers
-            .insert(container.clone(), Container { run, stage: Stage::Preparing });
-        let prepared = self.within(2);
-        let started = prepared + self.within(1);
-        if self.percent(8) {
-            return self.after(prepared, Happening::Container(index, container, ContainerEvent::Failed));
-        }
-        self.after(prepared, Happening::Container(index, container.clone(), ContainerEvent::Prepared));
-        self.after(started, Happening::Container(index, container.clone(), ContainerEvent::Started));
-        let most = if self.percent(30) { 20 } else { 900 };
-        let ended = started + self.within(most);
-        let status = ExitStatus::Code(i32::from(self.percent(25)));
-        let exit = Exit { status, out_of_memory: false, killed: None };
-        self.after(ended, Happening::Container(index, container, ContainerEvent::Exited(exit)));
-    }
-
-    fn reattach(&mut self, index: usize, container: &ContainerId) {
-        let Some(found) = self.agents[index].host.containers.get(container) else { return };
-        let event = match &found.stage {
-            Stage::Preparing => return,
-            Stage::Running => ContainerEvent::Started,
-            Stage::Exited(exit) => ContainerEvent::Exited(*exit),
-            Stage::Failed(_) => ContainerEvent::Failed,
+            Ok(())
         };
-        let pause = delay(&mut self.random);
-        self.after(pause, Happening::Container(index, container.clone(), event));
+        self.step_agent(index, Event::Checkpointed { ticket, outcome });
     }
 
-    fn kill(&mut self, index: usize, container: ContainerId, grace: Duration) {
-        let slow = self.percent(20);
-        let pause = if slow { grace } else { self.within(1).min(grace) };
-        let signal = if slow { 9 } else { 15 };
-        let exit = Exit {
-            status: ExitStatus::Signal(signal),
-            out_of_memory: false,
-            killed: Some(KillCause::Requested),
+    /// An update that is overdue stays unsent only if its agent forgot it.
+    pub(crate) fn check_deadlines(&mut self) {
+        let now = self.now;
+        let overdue = |node: &AgentNode| {
+            node.state.is_some() && node.postman.deadline.is_some_and(|deadline| deadline < now)
         };
-        self.after(pause, Happening::Container(index, container, ContainerEvent::Exited(exit)));
+        if let Some(node) = self.agents.iter().find(|node| overdue(node)) {
+            let (index, deadline) = (node.index, node.postman.deadline);
+            self.broken(format!(
+                "agent {index} was to send an update again at {deadline:?} and did not wake up"
+            ));
+        }
     }
+}
 
-    pub(crate) fn container(&mut self, index: usize, id: &ContainerId, event: ContainerEvent) {
-        let Some(container) = self.agents[index].host.containers.get_mut(id) else { return };
-        let failure =
-            || LaunchFailure { kind: LaunchFailureKind::Failed, message: "no such image".to_owned() };
-        let over = matches!(container.stage, Stage::Exited(_) | Stage::Failed(_));
-        let event = match event {
-            ContainerEvent::Exited(_) if over => match container.stage.clone() {
-                Stage::Exited(exit) => Event::ContainerExited { container: id.clone(), exit },
-                _ => return,
-            },
-            ContainerEvent::Failed => {
-                container.stage = Stage::Failed(failure());
-                Event::ContainerFailed { container: id.clone(), failure: failure() }
+impl AgentNode {
+    /// What is shown of tasks of which nothing is written down.
+    fn show_unwritten(&mut self) {
+        let Some(state) = &self.state else { return };
+        let view = state.view();
+        for (id, framework) in view.frameworks.iter().filter(|(_, framework)| !framework.checkpoints()) {
+            for (task, row) in &framework.tasks {
+                self.postman.shows(&(id.clone(), task.clone()), &row.statuses);
             }
-            _ if over => return,
-            ContainerEvent::Prepared => Event::ContainerPrepared { container: id.clone() },
-            ContainerEvent::Started => {
-                container.stage = Stage::Running;
-                Event::ContainerStarted { container: id.clone(), pid: 4711 }
-            }
-            ContainerEvent::Exited(exit) => {
-                container.stage = Stage::Exited(exit);
-                Event::ContainerExited { container: id.clone(), exit }
-            }
-        };
-        self.step_agent(index, event);
+        }
+    }
+}
+
+/// Whether an event may make an agent show something new of its tasks.
+fn may_show(event: &Event) -> bool {
+    match event {
+        Event::LinkSays { body, .. } => {
+            use from_master::Body::{KillTask, RunTask, Shutdown, ShutdownFramework};
+            matches!(**body, KillTask(_) | RunTask(_) | Shutdown(_) | ShutdownFramework(_))
+        }
+        Event::Tick | Event::Checkpointed { .. } | Event::LinkUp { .. } | Event::LinkLost { .. } => false,
+        _ => true,
     }
 }

@@ -28,14 +28,19 @@ impl World {
         for name in ["a", "b"] {
             let mut info = framework_info(name, &capabilities);
             info.failover_timeout = Some(1e6);
-            self.schedulers.push(Scheduler::new(info, true));
+            self.schedulers.push(Scheduler::new(info));
         }
         let mut plain = framework_info("plain", &[]);
-        plain.failover_timeout = Some(30.0);
-        self.schedulers.push(Scheduler::new(plain, false));
+        plain.failover_timeout = Some([30.0, 1e6][self.pick(2)]);
+        self.schedulers.push(Scheduler::new(plain));
         let mut forgetful = framework_info("forgetful", &[Capability::PartitionAware]);
         forgetful.checkpoint = None;
-        self.schedulers.push(Scheduler::new(forgetful, false));
+        forgetful.failover_timeout = [None, Some(1e6)][self.pick(2)];
+        self.schedulers.push(Scheduler::new(forgetful));
+        let mut bare = framework_info("bare", &[]);
+        bare.checkpoint = None;
+        bare.failover_timeout = [Some(20.0), Some(1e6)][self.pick(2)];
+        self.schedulers.push(Scheduler::new(bare));
         for index in 0..self.schedulers.len() {
             let pause = self.within(20);
             self.subscribe(index, pause);
@@ -56,11 +61,13 @@ impl World {
         let agent = self.pick(self.agents.len());
         let scheduler = self.pick(self.schedulers.len());
         match self.random.below(100) {
-            0..20 => self.break_links(agent),
-            20..38 => self.cut_off(agent),
+            0..12 => self.break_links(agent),
+            12..22 => self.storage_fails(agent),
+            22..38 => self.cut_off(agent),
             38..58 if self.agents[agent].state.is_some() => self.crash_agent(agent),
             58..70 => self.crash_master(),
-            70..85 => self.break_streams(scheduler),
+            70..80 => self.break_streams(scheduler),
+            80..85 => self.flap(scheduler),
             85..95 => {
                 let pause = self.within(3);
                 self.subscribe(scheduler, pause);
@@ -78,7 +85,15 @@ impl World {
         }
     }
 
-    fn break_streams(&mut self, scheduler: usize) {
+    /// A scheduler comes and goes, more often than its failover timeout is long.
+    fn flap(&mut self, scheduler: usize) {
+        for _ in 0..4 {
+            let pause = self.within(50);
+            self.after(pause, Happening::StreamsBreak(scheduler));
+        }
+    }
+
+    pub(crate) fn break_streams(&mut self, scheduler: usize) {
         for id in
             self.network.standing(|peer| matches!(peer, Peer::Scheduler(index, _) if index == scheduler))
         {
@@ -178,6 +193,7 @@ impl World {
     fn call_gone(&mut self, agent: AgentId) {
         self.note(|| format!("operator: agent {agent} is gone"));
         self.last_call += 1;
+        self.asked_gone.insert(CallId(self.last_call), agent.clone());
         let action = OperatorAction::MarkAgentGone { agent };
         self.step_master(Event::Operator { call: CallId(self.last_call), action });
     }
@@ -201,7 +217,7 @@ impl World {
             return Err(format!("the master still has {task:?}"));
         }
         let agents: Vec<AgentId> = master.agents.keys().cloned().collect();
-        for (index, scheduler) in self.schedulers.iter().enumerate().filter(|(_, s)| s.strict) {
+        for (index, scheduler) in self.schedulers.iter().enumerate() {
             for (id, known) in scheduler.open() {
                 // Its host came back as another agent, so nobody will ever say more.
                 let silent = known.last == Some(model::TaskState::Unknown) && !agents.contains(&known.agent);

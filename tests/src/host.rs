@@ -1,13 +1,13 @@
 //! A host: the disk and the containers of an agent, which outlive its process.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use agent::logic::{
     Exit, Found, LaunchFailure, Recovered, RecoveredFramework, RecoveredRun, RecoveredUpdate, Run, Ticket,
     Write,
 };
-use model::{ContainerId, FrameworkId, Timestamp};
+use model::{ContainerId, FrameworkId, TaskId, TaskState, Timestamp};
 use wire::v1;
 
 /// How far a container is.
@@ -41,6 +41,13 @@ pub struct Host {
     pub writes: VecDeque<(Ticket, Write)>,
     /// All containers.
     pub containers: BTreeMap<ContainerId, Container>,
+    /// Tasks whose end could not be written.
+    pub unkept_ends: BTreeSet<(FrameworkId, TaskId)>,
+    /// Tasks of which it could not be written that their scheduler knows as much as it does.
+    pub unkept_answers: BTreeSet<(FrameworkId, TaskId)>,
+    /// Those of either kind whose agent ended before the disk made up for it: the next one can't know what was said.
+    forgotten_ends: BTreeSet<(FrameworkId, TaskId)>,
+    forgotten_answers: BTreeSet<(FrameworkId, TaskId)>,
 }
 
 impl Host {
@@ -77,6 +84,13 @@ impl Host {
         for (_, write) in pending {
             self.apply(now, write);
         }
+        self.forgotten_ends.extend(std::mem::take(&mut self.unkept_ends));
+        self.forgotten_answers.extend(std::mem::take(&mut self.unkept_answers));
+    }
+
+    /// Whether this host may say a state of a task although it said its end before.
+    pub fn may_repeat(&self, key: &(FrameworkId, TaskId), state: TaskState) -> bool {
+        self.forgotten_ends.contains(key) || !state.is_terminal() && self.forgotten_answers.contains(key)
     }
 
     /// Writes.
@@ -108,12 +122,63 @@ impl Host {
                     found.updates.push(RecoveredUpdate { status, acknowledged: false });
                 });
             }
-            Write::Acknowledged { run, uuid } => self.change(now, &run, |found| {
-                let update = found.updates.iter_mut().find(|update| update.status.uuid() == &uuid[..]);
-                update.expect("only checkpointed updates are acknowledged").acknowledged = true;
-            }),
-            Write::Done { run } => self.change(now, &run, |found| found.done = true),
+            Write::Acknowledged { run, uuid } => {
+                self.unkept_answers.remove(&key_of(&run));
+                // An update that could not be written is acknowledged all the same, to no effect.
+                self.change(now, &run, |found| {
+                    let update = found.updates.iter_mut().find(|update| update.status.uuid() == &uuid[..]);
+                    update.into_iter().for_each(|update| update.acknowledged = true);
+                });
+            }
+            Write::Done { run } => {
+                self.unkept_answers.remove(&key_of(&run));
+                self.change(now, &run, |found| found.done = true);
+            }
         }
+    }
+
+    /// The disk does not take a write: nothing of it is left.
+    pub fn refuse(&mut self, write: &Write) {
+        match write {
+            Write::Update { run, status } if ends(status) => drop(self.unkept_ends.insert(key_of(run))),
+            Write::Acknowledged { run, .. } | Write::Done { run } => {
+                self.unkept_answers.insert(key_of(run));
+            }
+            _ => {}
+        }
+    }
+
+    /// All runs on disk, by framework.
+    pub fn runs(&self) -> impl Iterator<Item = (&FrameworkId, &Vec<RecoveredRun>)> {
+        self.frameworks.iter().map(|(id, framework)| (id, &framework.runs))
+    }
+
+    fn found(&self, run: &Run) -> Option<&RecoveredRun> {
+        self.frameworks.get(&run.framework)?.runs.iter().find(|found| *found.run == *run)
+    }
+
+    /// Whether a run is on disk.
+    pub fn has(&self, run: &Run) -> bool {
+        self.found(run).is_some()
+    }
+
+    /// Whether a status is of a run on disk, so that it must be there too.
+    pub fn keeps(&self, (framework, task): &(FrameworkId, TaskId), status: &v1::TaskStatus) -> bool {
+        let container = status.container_status.as_ref().and_then(|c| c.container_id.as_ref());
+        let (Some(container), Some(framework)) = (container, self.frameworks.get(framework)) else {
+            return false;
+        };
+        let same = |found: &RecoveredRun| {
+            found.run.task == *task && found.run.container.as_str() == container.value.as_str()
+        };
+        framework.runs.iter().any(same)
+    }
+
+    /// Whether a run is on disk but its end is not, though the disk took all that it was given.
+    pub fn misses_end_of(&self, run: &Run) -> bool {
+        let Some(found) = self.found(run) else { return false };
+        let ended = found.done || found.updates.iter().any(|update| ends(&update.status));
+        !ended && !self.unkept_ends.contains(&key_of(run))
     }
 
     /// The sandbox and checkpoints of a run go.
@@ -132,4 +197,12 @@ impl Host {
             change(found);
         }
     }
+}
+
+fn ends(status: &v1::TaskStatus) -> bool {
+    TaskState::from(status.state()).is_terminal()
+}
+
+fn key_of(run: &Run) -> (FrameworkId, TaskId) {
+    (run.framework.clone(), run.task.clone())
 }

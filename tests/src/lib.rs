@@ -2,6 +2,24 @@
 //!
 //! Nothing here opens a socket, needs root or sleeps. `seeds` runs whole clusters through random faults and checks
 //! invariants after each step; `scenarios` are single stories as golden text; `scale` is one large cluster.
+//!
+//! What goes wrong: links and streams break, with what was under way; each end learns of it in its own time; hosts are
+//! cut off; messages are late or said twice; calls overtake each other, are lost or repeated; masters, agents and
+//! schedulers die and come back; disks and the registry are slow, refuse single writes or all of them for a while; hosts
+//! are wiped, leave or are given up.
+//!
+//! What must hold after each step, and who watches it:
+//! - offered + used + free = total on each agent, nothing more than there is, every index agrees with its table: the
+//!   master's own audit (`master_node`);
+//! - nobody hears of an agent, an offer or a lost task before the registry has it, the master shows what the registry
+//!   holds, and does nothing more once a write failed: `registry`;
+//! - a task is started once, on one agent, after it is on disk; a container stays until its task's end is: `containers`;
+//! - an update is sent after it is on disk, in order, at once when the agent registers, again exactly when its back-off
+//!   is over, until it is acknowledged, and never after: `postman`, from outside the logic;
+//! - each framework hears one end of each task, by its capabilities: `ends`;
+//! - each call is answered; time moves on: `scheduler`, `world`.
+//!
+//! At the end of each seed nothing goes wrong any more, and all must come to rest (`chaos`).
 
 #![forbid(unsafe_code)]
 
@@ -9,6 +27,10 @@
 mod agent_node;
 #[cfg(test)]
 mod chaos;
+#[cfg(test)]
+mod containers;
+#[cfg(test)]
+mod ends;
 #[cfg(test)]
 mod host;
 #[cfg(test)]
@@ -19,6 +41,10 @@ mod master_node;
 mod messages;
 #[cfg(test)]
 mod network;
+#[cfg(test)]
+mod postman;
+#[cfg(test)]
+mod registry;
 #[cfg(test)]
 mod scale;
 #[cfg(test)]

@@ -1,16 +1,15 @@
-//! The master's process and its registry: carries out the effects of the master's logic, and checks them.
+//! The master's process: carries out the effects of the master's logic, and checks them.
 
-use std::collections::VecDeque;
 use std::time::Duration;
 
 use master::logic::{
-    Change, Contents, Effect, Event, LinkId, SchedulerEvent, Settings, State, StreamId, Ticket,
+    Agent, Audited, CallId, Effect, Event, LinkId, Refused, SchedulerEvent, Settings, State, StreamId, Table,
 };
 use model::{AgentId, MasterId, Timestamp};
 use wire::link::{from_agent, from_master};
 
 use crate::messages::event_of;
-use crate::network::{Peer, delay};
+use crate::network::Peer;
 use crate::world::{Happening, World};
 
 /// A running master.
@@ -19,16 +18,28 @@ pub struct MasterNode {
     pub state: State,
     /// Which of the masters that were.
     pub life: u64,
+    /// The registry refused a write: nothing more may come of it.
+    pub down: bool,
+    /// It has said that it steps down.
+    pub stepped_down: bool,
     tick: Option<Timestamp>,
+    audited: Audited,
+    fitting: Table<AgentId, Agent>,
 }
 
-/// The registry on disk.
-#[derive(Default)]
-pub struct Registry {
-    /// What is on disk.
-    pub contents: Contents,
-    writes: VecDeque<(Ticket, Change)>,
-    last: Timestamp,
+impl MasterNode {
+    /// Whether all that the master holds fits together.
+    fn audit(&mut self) -> Result<(), String> {
+        self.state.audit_since(&mut self.audited)?;
+        let mut changed = self.state.agents.iter().filter(|(id, row)| {
+            self.fitting.get(*id).is_none_or(|before| !std::sync::Arc::ptr_eq(before, row))
+        });
+        if let Some((agent, _)) = changed.find(|(id, _)| !self.state.fits(id)) {
+            return Err(format!("more is used and offered of agent {agent} than it has"));
+        }
+        self.fitting = self.state.agents.clone();
+        Ok(())
+    }
 }
 
 /// Settings as the product has them by default.
@@ -62,7 +73,15 @@ impl World {
         settings.offer_timeout = self.seed.is_multiple_of(3).then_some(Duration::from_secs(30));
         let state = State::new(settings, self.random.next_u64(), self.now);
         self.note(|| format!("master {life} elected"));
-        self.master = Some(MasterNode { state, life, tick: None });
+        self.master = Some(MasterNode {
+            state,
+            life,
+            down: false,
+            stepped_down: false,
+            tick: None,
+            audited: Audited::default(),
+            fitting: Table::new(),
+        });
         self.step_master(Event::Elected(Box::new(self.registry.contents.clone())));
     }
 
@@ -72,15 +91,14 @@ impl World {
             return;
         }
         self.note(|| "master dies".to_owned());
-        let pending: Vec<_> = self.registry.writes.drain(..).collect();
-        let done = usize::try_from(self.random.below(pending.len() as u64 + 1)).expect("small");
-        for (_, change) in pending.into_iter().take(done) {
-            self.registry.contents.apply(&change);
-        }
+        let done = usize::try_from(self.random.below(self.registry.pending() + 1)).expect("small");
+        self.registry.crash(done);
         for connection in self.network.standing(|_| true) {
             self.break_connection(connection);
         }
         self.calls.clear();
+        // The next one knows nothing of those who are away.
+        self.schedulers.iter_mut().for_each(|scheduler| scheduler.away_since = None);
         let pause = self.within(60);
         self.after(pause, Happening::Elected);
     }
@@ -92,20 +110,27 @@ impl World {
         let told = if self.tracing { format!("{event:?}") } else { String::new() };
         let mut out = Vec::new();
         master.state.step(now, event, &mut out);
-        let audit = master.state.audit().and_then(|()| {
-            match master.state.agents.keys().find(|a| !master.state.fits(a)) {
-                Some(agent) => Err(format!("more is used and offered of agent {agent} than it has")),
-                None => Ok(()),
-            }
-        });
+        let checked = master.audit();
+        let down = master.down;
         self.note(|| format!("master <- {}", shorten(told)));
-        if let Err(why) = audit {
+        if let Err(why) = checked {
+            self.broken(why);
+        }
+        if !down && let Err(why) = self.registry.agrees_with(&self.master.as_ref().expect("it stepped").state)
+        {
             self.broken(why);
         }
         for effect in out {
             self.carry_out(effect);
         }
         self.plan_master_tick();
+    }
+
+    /// A master that stepped down ends.
+    pub(crate) fn master_ends(&mut self, life: u64) {
+        if self.master.as_ref().is_some_and(|master| master.life == life) {
+            self.crash_master();
+        }
     }
 
     fn plan_master_tick(&mut self) {
@@ -128,16 +153,6 @@ impl World {
         }
     }
 
-    pub(crate) fn registry_wrote(&mut self, life: u64) {
-        if self.master.as_ref().is_none_or(|master| master.life != life) {
-            return;
-        }
-        if let Some((ticket, change)) = self.registry.writes.pop_front() {
-            self.registry.contents.apply(&change);
-            self.step_master(Event::Persisted { ticket, done: true });
-        }
-    }
-
     pub(crate) fn arrives_at_master(&mut self, id: u64, body: from_agent::Body) {
         let life = self.master.as_ref().map(|master| master.life);
         let stands =
@@ -151,6 +166,11 @@ impl World {
         if self.master.as_ref().is_none_or(|master| master.life != life) {
             return;
         }
+        if let Peer::Scheduler(index, _) = peer
+            && self.schedulers[index].stream == id
+        {
+            self.schedulers[index].away_since = Some(self.now);
+        }
         self.step_master(match peer {
             Peer::Agent(..) => Event::LinkLost { link: LinkId(id) },
             Peer::Scheduler(..) => Event::StreamLost { stream: StreamId(id) },
@@ -158,53 +178,62 @@ impl World {
     }
 
     fn carry_out(&mut self, effect: Effect) {
+        let master = self.master.as_mut().expect("only a master does something");
+        if let Effect::StepDown { why } = &effect {
+            if !master.down || std::mem::replace(&mut master.stepped_down, true) {
+                self.broken(format!("the master stepped down: {why}"));
+            }
+            return;
+        }
+        if master.down {
+            return self.broken(format!("the registry failed and the master goes on with {effect:?}"));
+        }
         match effect {
             Effect::Persist { ticket, change } => self.write_registry(ticket, change),
             Effect::ToAgent { link, message } => self.send_to_agent(link, message),
             Effect::CloseLink { link } => self.close_connection(link.0),
             Effect::ToFramework { stream, event } => self.send_to_scheduler(stream, event),
             Effect::CloseStream { stream } => self.close_connection(stream.0),
-            Effect::Answer { call, outcome } => self.answer(call, outcome),
-            Effect::StepDown { why } => self.broken(format!("the master stepped down: {why}")),
+            Effect::Answer { call, outcome } => self.answer_checked(call, outcome),
+            Effect::StepDown { .. } => {}
         }
     }
 
-    fn write_registry(&mut self, ticket: Ticket, change: Change) {
-        self.note(|| format!("registry: {ticket:?} {change:?}"));
-        self.registry.writes.push_back((ticket, change));
-        let when = self.registry.last.max(self.now + delay(&mut self.random));
-        self.registry.last = when;
-        self.at(when, Happening::RegistryWrote(self.lives));
+    /// An operator is told that an agent is gone once that is written.
+    fn answer_checked(&mut self, call: CallId, outcome: Result<(), Refused>) {
+        if let Some(agent) = self.asked_gone.remove(&call)
+            && outcome.is_ok()
+            && !self.registry.contents.gone.contains_key(&agent)
+        {
+            self.broken(format!("agent {agent} is said to be gone but the registry doesn't know"));
+        }
+        self.answer(call, outcome);
     }
 
     fn send_to_agent(&mut self, link: LinkId, message: Box<from_master::Body>) {
-        if let from_master::Body::Registered(registered) = &*message
-            && !self.registry.contents.admitted.contains_key(registered.agent_id.as_str())
-        {
-            self.broken(format!(
-                "{} is told that it is registered but the registry hasn't it",
-                registered.agent_id
-            ));
+        if let Err(why) = self.registry.lets_agent_hear(link, &message) {
+            self.broken(why);
         }
         let epoch = self.registry.contents.epoch;
-        if let Some(when) = self.network.arrival_at_peer(link.0, self.now, &mut self.random) {
-            self.at(when, Happening::ToAgent(link.0, epoch, message));
+        let Some(when) = self.network.arrival_at_peer(link.0, self.now, &mut self.random) else { return };
+        // A sender that is not sure repeats itself at once.
+        if self.chaotic && self.percent(1) {
+            self.at(when, Happening::ToAgent(link.0, epoch, message.clone()));
         }
+        self.at(when, Happening::ToAgent(link.0, epoch, message));
     }
 
     fn send_to_scheduler(&mut self, stream: StreamId, event: SchedulerEvent) {
-        if let SchedulerEvent::Failure { agent, executor: None } = &event {
-            self.check_failure(agent);
+        if let Err(why) = self.registry.lets_framework_hear(&event) {
+            self.broken(why);
+        }
+        if let (SchedulerEvent::Subscribed { .. }, Some(connection)) = (&event, self.network.get(stream.0))
+            && let Peer::Scheduler(index, _) = connection.peer
+        {
+            self.schedulers[index].stream = stream.0;
         }
         if let Some(when) = self.network.arrival_at_peer(stream.0, self.now, &mut self.random) {
             self.at(when, Happening::ToScheduler(stream.0, event.into()));
-        }
-    }
-
-    /// Frameworks hear of a lost agent only once the registry knows that it is lost.
-    fn check_failure(&mut self, agent: &AgentId) {
-        if self.registry.contents.admitted.contains_key(agent) {
-            self.broken(format!("agent {agent} is announced as lost but the registry has it"));
         }
     }
 }

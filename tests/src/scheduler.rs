@@ -6,8 +6,9 @@ use std::time::Duration;
 use master::logic::{CallId, Event, OfferOut, Refused, SchedulerAction, SchedulerEvent, StreamId};
 use model::{AgentId, FrameworkId, OfferId, TaskId, TaskState, Timestamp};
 use wire::v1;
-use wire::v1::task_status::Reason;
 
+use crate::agent_node::AgentNode;
+use crate::ends::End;
 use crate::messages::{launch, task};
 use crate::network::{Peer, delay};
 use crate::world::{Happening, World};
@@ -24,8 +25,8 @@ pub struct Known {
     pub launched: Timestamp,
     /// The last state heard.
     pub last: Option<TaskState>,
-    /// Its end, once heard.
-    pub end: Option<TaskState>,
+    /// What was heard of its end.
+    pub end: End,
 }
 
 /// A call on its way.
@@ -44,12 +45,14 @@ pub struct Call {
 pub struct Scheduler {
     /// Its description.
     pub info: v1::FrameworkInfo,
-    /// It must hear exactly one end of each task: it has PARTITION_AWARE, checkpoints and a long failover timeout.
-    pub strict: bool,
     /// Once it has one.
     pub id: Option<FrameworkId>,
     /// Number of the present subscription.
     pub attempt: u64,
+    /// The last connection that a master accepted, and when the master that leads was told that this ended.
+    pub stream: u64,
+    /// See `stream`.
+    pub away_since: Option<Timestamp>,
     /// It has seen SUBSCRIBED on it.
     pub subscribed: bool,
     /// It launches nothing more and ends what it has.
@@ -62,12 +65,13 @@ pub struct Scheduler {
 
 impl Scheduler {
     /// One that has never subscribed.
-    pub fn new(info: v1::FrameworkInfo, strict: bool) -> Scheduler {
+    pub fn new(info: v1::FrameworkInfo) -> Scheduler {
         Scheduler {
             info,
-            strict,
             id: None,
             attempt: 0,
+            stream: 0,
+            away_since: None,
             subscribed: false,
             ending: false,
             tasks: BTreeMap::new(),
@@ -82,7 +86,7 @@ impl Scheduler {
 
     /// Tasks whose end it hasn't heard of.
     pub fn open(&self) -> impl Iterator<Item = (&TaskId, &Known)> {
-        self.tasks.iter().filter(|(_, known)| known.end.is_none())
+        self.tasks.iter().filter(|(_, known)| !known.end.heard())
     }
 }
 
@@ -141,7 +145,7 @@ impl World {
             }
             SchedulerEvent::Offers(offers) => offers.into_iter().for_each(|offer| self.offered(index, offer)),
             SchedulerEvent::Rescind(offer) => drop(self.schedulers[index].offers.remove(&offer)),
-            SchedulerEvent::Update(status) => self.updated(index, &status),
+            SchedulerEvent::Update(status) => self.updated(index, id, &status),
             SchedulerEvent::Error(why) if why.contains("removed") => self.forgotten(index),
             SchedulerEvent::Error(_)
             | SchedulerEvent::UpdateOperation(_)
@@ -155,8 +159,9 @@ impl World {
         let scheduler = &mut self.schedulers[index];
         scheduler.id = None;
         scheduler.tasks.clear();
-        if scheduler.strict {
-            self.broken(format!("scheduler {index} was removed while it had time to come back"));
+        let away = scheduler.away_since.map_or(Duration::ZERO, |since| self.now.since(since));
+        if away.as_secs_f64() < scheduler.info.failover_timeout() {
+            self.broken(format!("scheduler {index} was removed although it was away for {away:?} only"));
         }
     }
 
@@ -186,7 +191,7 @@ impl World {
             scheduler.launched += 1;
             let id = TaskId::new(format!("{}-t{}", scheduler.info.name, scheduler.launched));
             infos.push(task(id.as_str(), &agent, cpus, mem));
-            let known = Known { agent: agent.clone(), launched: self.now, last: None, end: None };
+            let known = Known { agent: agent.clone(), launched: self.now, last: None, end: End::Open };
             scheduler.tasks.insert(id.clone(), known);
             launches.push(id);
         }
@@ -198,34 +203,26 @@ impl World {
         self.call(index, action, launches);
     }
 
-    fn updated(&mut self, index: usize, status: &v1::TaskStatus) {
+    fn updated(&mut self, index: usize, connection: u64, status: &v1::TaskStatus) {
         let state = TaskState::from(status.state());
         let id = TaskId::from(&status.task_id);
         let agent = status.agent_id.as_ref().map(AgentId::from);
-        let scheduler = &mut self.schedulers[index];
-        let strict = scheduler.strict;
-        match scheduler.tasks.get_mut(&id) {
-            Some(known) => {
-                let before = known.end;
-                // The question was asked before the end was heard of. Mesos: a task that is over is not known.
-                use TaskState::{Gone, GoneByOperator, Unknown, Unreachable};
-                let late = matches!(state, Gone | GoneByOperator | Unknown | Unreachable)
-                    && status.reason() == Reason::Reconciliation;
-                if before.is_some() && late {
-                    return;
-                }
-                known.last = Some(state);
-                if state.is_terminal() {
-                    known.end.get_or_insert(state);
-                }
-                if strict && before.is_some_and(|end| end != state) {
-                    self.broken(format!("task {id} was {:?} for good and is {state:?} now", before));
+        let life = self.network.get(connection).map_or(0, |connection| connection.life);
+        let Scheduler { info, tasks, id: framework, .. } = &mut self.schedulers[index];
+        let Some(known) = tasks.get_mut(&id) else {
+            return self.broken(format!("scheduler {index} hears of task {id}, which it never launched"));
+        };
+        known.last = Some(state);
+        match known.end.hears(info, status, life) {
+            Ok(end) => known.end = end,
+            Err(why) => {
+                let key = framework.clone().map(|framework| (framework, id.clone()));
+                let repeats =
+                    |node: &AgentNode| key.as_ref().is_some_and(|key| node.host.may_repeat(key, state));
+                if !self.agents.iter().any(repeats) {
+                    self.broken(format!("task {id} {why}"));
                 }
             }
-            None if strict => {
-                self.broken(format!("scheduler {index} hears of task {id}, which it never launched"));
-            }
-            None => {}
         }
         if let (Some(uuid), Some(agent)) = (&status.uuid, agent) {
             let action = SchedulerAction::Acknowledge { agent, task: id, uuid: uuid.to_vec() };
@@ -305,6 +302,12 @@ impl World {
             self.note(|| format!("lost: {call:?}"));
             return;
         }
+        // Whoever waits too long for an answer asks again; only an ACCEPT must not be used twice.
+        let once = matches!(call.action, SchedulerAction::Accept { .. });
+        if self.chaotic && !once && self.percent(3) {
+            let pause = delay(&mut self.random);
+            self.after(pause, Happening::Call(call.clone().into()));
+        }
         let pause = delay(&mut self.random);
         self.after(pause, Happening::Call(call.into()));
     }
@@ -323,7 +326,8 @@ impl World {
         };
         self.calls.insert(id, call);
         self.step_master(event);
-        if self.calls.contains_key(&id) {
+        let down = self.master.as_ref().is_some_and(|master| master.down);
+        if !down && self.calls.contains_key(&id) {
             self.broken(format!("call {id:?} was not answered"));
         }
     }

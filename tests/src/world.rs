@@ -5,12 +5,14 @@ use std::time::Duration;
 
 use master::logic::{CallId, SchedulerEvent};
 use model::random::Random;
-use model::{ContainerId, FrameworkId, TaskId, Timestamp};
+use model::{AgentId, ContainerId, FrameworkId, TaskId, Timestamp};
 use wire::link::{from_agent, from_master};
 
-use crate::agent_node::{AgentNode, ContainerEvent};
-use crate::master_node::{MasterNode, Registry};
+use crate::agent_node::AgentNode;
+use crate::containers::ContainerEvent;
+use crate::master_node::MasterNode;
 use crate::network::{Network, Peer};
+use crate::registry::Registry;
 use crate::scheduler::{Call, Scheduler};
 
 /// Lines of the trace that are kept.
@@ -25,6 +27,8 @@ pub enum Happening {
     Elected,
     /// The master of this life may look at its timers.
     MasterTick(u64),
+    /// The master of this life, which stepped down, ends.
+    MasterEnds(u64),
     /// The registry has done the first of the writes of this life.
     RegistryWrote(u64),
     /// A message of an agent arrives.
@@ -55,6 +59,8 @@ pub enum Happening {
     Call(Box<Call>),
     /// The refusal of a call arrives.
     Refusal(Box<Call>),
+    /// All streams of a scheduler break.
+    StreamsBreak(usize),
     /// Something goes wrong.
     Chaos,
 }
@@ -86,12 +92,18 @@ pub struct World {
     pub schedulers: Vec<Scheduler>,
     /// Calls that have no answer yet.
     pub calls: BTreeMap<CallId, Call>,
+    /// Agents that operators want to be gone.
+    pub asked_gone: BTreeMap<CallId, AgentId>,
     /// Last number of a call.
     pub last_call: u64,
     /// Every task that was ever started somewhere.
     pub started: BTreeSet<(FrameworkId, TaskId)>,
     /// Events handled.
     pub steps: u64,
+    /// Updates that agents sent again.
+    pub repeated: u64,
+    /// Writes that storage refused.
+    pub refused: u64,
     /// What broke, if anything did.
     pub violation: Option<String>,
     /// Whether `trace` is filled.
@@ -118,13 +130,21 @@ impl World {
             agents: Vec::new(),
             schedulers: Vec::new(),
             calls: BTreeMap::new(),
+            asked_gone: BTreeMap::new(),
             last_call: 0,
             started: BTreeSet::new(),
             steps: 0,
+            repeated: 0,
+            refused: 0,
             violation: None,
             tracing: false,
             trace: VecDeque::new(),
         }
+    }
+
+    /// Events, tasks started, updates sent again and writes that storage refused.
+    pub fn counts(&self) -> [u64; 4] {
+        [self.steps, self.started.len() as u64, self.repeated, self.refused]
     }
 
     /// Puts something on the queue.
@@ -180,6 +200,7 @@ impl World {
             self.now = when;
             self.steps += 1;
             self.happen(happening);
+            self.check_deadlines();
             if self.at_once > MOST_AT_ONCE {
                 self.broken("time stands still: something asks to be woken at once, again and again");
             }
@@ -195,6 +216,7 @@ impl World {
         match happening {
             Happening::Elected => self.elect(),
             Happening::MasterTick(life) => self.master_tick(life),
+            Happening::MasterEnds(life) => self.master_ends(life),
             Happening::RegistryWrote(life) => self.registry_wrote(life),
             Happening::ToMaster(connection, body) => self.arrives_at_master(connection, *body),
             Happening::ToAgent(connection, epoch, body) => self.arrives_at_agent(connection, epoch, body),
@@ -210,6 +232,7 @@ impl World {
             Happening::SchedulerTick(scheduler) => self.scheduler_tick(scheduler),
             Happening::Call(call) => self.call_arrives(*call),
             Happening::Refusal(call) => self.refused(&call),
+            Happening::StreamsBreak(scheduler) => self.break_streams(scheduler),
             Happening::Chaos => self.chaos(),
         }
     }

@@ -53,6 +53,8 @@ impl State {
             tickets: BTreeMap::new(),
             next_ticket: 0,
             garbage: VecDeque::new(),
+            undone: VecDeque::new(),
+            undone_due: None,
             disk_used: 0.0,
             leaving: None,
             left: false,
@@ -92,6 +94,7 @@ impl State {
         self.check_standing(now, out);
         self.retry_updates(now, out);
         self.collect(now, out);
+        self.retry_done(now, out);
         self.leave_when_empty(now, out);
     }
 
@@ -102,7 +105,10 @@ impl State {
         }
         let updates = self.streams.values().filter_map(updates::Stream::due).min();
         let leaving = self.leaving.as_ref().map(|l| l.deadline);
-        [self.standing_due(), updates, self.garbage_due(), leaving].into_iter().flatten().min()
+        [self.standing_due(), updates, self.garbage_due(), self.undone_due, leaving]
+            .into_iter()
+            .flatten()
+            .min()
     }
 
     /// The agent's id, once a master has given one.
@@ -157,6 +163,10 @@ impl State {
             Some(Waiting::Acknowledged(key, uuid)) => {
                 warn_of(outcome, out);
                 self.acknowledged(now, &key, &uuid, out);
+            }
+            Some(Waiting::Done(run)) => {
+                self.done_checkpointed(now, run, outcome.is_ok(), out);
+                warn_of(outcome, out);
             }
             Some(Waiting::Nothing) => warn_of(outcome, out),
             None => {}

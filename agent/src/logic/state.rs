@@ -144,6 +144,8 @@ pub(super) enum Waiting {
     Update(TaskKey, bytes::Bytes),
     /// The next update.
     Acknowledged(TaskKey, bytes::Bytes),
+    /// A finished run: its record is tried again until it is there.
+    Done(Arc<Run>),
     /// Nothing but a warning when it fails.
     Nothing,
 }
@@ -178,6 +180,10 @@ pub struct State {
     pub(super) tickets: BTreeMap<Ticket, Waiting>,
     pub(super) next_ticket: u64,
     pub(super) garbage: VecDeque<(Timestamp, Arc<Run>)>,
+    /// Finished runs of which the disk did not take the record.
+    pub(super) undone: VecDeque<Arc<Run>>,
+    /// When the first of them is tried again.
+    pub(super) undone_due: Option<Timestamp>,
     pub(super) disk_used: f64,
     pub(super) leaving: Option<Leaving>,
     pub(super) left: bool,

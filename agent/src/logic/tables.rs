@@ -5,8 +5,9 @@ use std::sync::Arc;
 use model::{FrameworkId, Timestamp};
 use wire::v1;
 
-use super::effect::{Effect, Write};
+use super::effect::{Effect, Run, Write};
 use super::state::{Framework, Stage, State, Task, TaskKey, Waiting};
+use super::updates::FIRST_RETRY;
 
 impl State {
     pub(super) fn update_framework(&mut self, info: v1::FrameworkInfo, out: &mut Vec<Effect>) {
@@ -42,7 +43,7 @@ impl State {
         }
         self.containers.remove(&run.container);
         if saved {
-            self.checkpoint(Waiting::Nothing, Write::Done { run: run.clone() }, out);
+            self.checkpoint(Waiting::Done(run.clone()), Write::Done { run: run.clone() }, out);
         }
         if ran {
             self.garbage.push_back((now, run));
@@ -51,6 +52,35 @@ impl State {
             out.push(Effect::Collect { run });
         }
         self.retire(&key.0);
+    }
+
+    /// The disk answered the record of a finished run. Without it a restart would tell the task's end once more, so it
+    /// is tried again: one at a time, and all of them once the disk takes one.
+    pub(super) fn done_checkpointed(
+        &mut self,
+        now: Timestamp,
+        run: Arc<Run>,
+        done: bool,
+        out: &mut Vec<Effect>,
+    ) {
+        if !done {
+            self.undone.push_back(run);
+            self.undone_due.get_or_insert(now + FIRST_RETRY);
+            return;
+        }
+        self.undone_due = None;
+        for run in std::mem::take(&mut self.undone) {
+            self.checkpoint(Waiting::Done(run.clone()), Write::Done { run }, out);
+        }
+    }
+
+    pub(super) fn retry_done(&mut self, now: Timestamp, out: &mut Vec<Effect>) {
+        if self.undone_due.is_some_and(|due| due <= now) {
+            self.undone_due = None;
+            if let Some(run) = self.undone.pop_front() {
+                self.checkpoint(Waiting::Done(run.clone()), Write::Done { run }, out);
+            }
+        }
     }
 
     /// A framework has a task here, perhaps not for the first time.

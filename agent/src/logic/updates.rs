@@ -48,7 +48,9 @@ impl Stream {
     /// What a restarted agent still has to deliver; none when everything is.
     pub(super) fn recovered(run: &Arc<Run>, updates: &[RecoveredUpdate]) -> Option<Stream> {
         let mut stream = Stream::new(Some(run.clone()));
-        let waiting = updates.iter().filter(|u| !u.acknowledged);
+        // Updates are acknowledged in order: a later acknowledgement answers for one that could not be written.
+        let heard = updates.iter().rposition(|u| u.acknowledged).map_or(0, |last| last + 1);
+        let waiting = updates[heard..].iter();
         stream.queue.extend(waiting.map(|u| Pending { status: u.status.clone(), saved: true }));
         (!stream.queue.is_empty()).then_some(stream)
     }
@@ -136,7 +138,7 @@ impl State {
         self.send_head(now, key, out);
     }
 
-    /// Sends the head of a queue unless it is in flight, not on disk yet, or nobody is there to hear it.
+    /// Sends the head of a queue unless it is in flight, not on disk yet, heard, or nobody is there to hear it.
     pub(super) fn send_head(&mut self, now: Timestamp, key: &TaskKey, out: &mut Vec<Effect>) {
         self.send(now, key, FIRST_RETRY, out);
     }
@@ -145,9 +147,8 @@ impl State {
         let Some(link) = self.registered_link() else { return };
         let Some(stream) = self.streams.get_mut(key) else { return };
         let latest = stream.latest();
-        let Some(head) = stream.queue.front().filter(|head| head.saved && stream.retry.is_none()) else {
-            return;
-        };
+        let idle = stream.retry.is_none() && !stream.acknowledging;
+        let Some(head) = stream.queue.front().filter(|head| head.saved && idle) else { return };
         let body = link::Status {
             framework_id: key.0.as_str().to_owned(),
             status: Some((*head.status).clone()),
@@ -178,9 +179,7 @@ impl State {
         for key in overdue {
             let Some(stream) = self.streams.get_mut(&key) else { continue };
             let waited = stream.retry.take().map_or(FIRST_RETRY, |(_, wait)| wait);
-            if !stream.acknowledging {
-                self.send(now, &key, (waited * 2).min(LONGEST_RETRY), out);
-            }
+            self.send(now, &key, (waited * 2).min(LONGEST_RETRY), out);
         }
     }
 

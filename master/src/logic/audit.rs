@@ -1,12 +1,25 @@
 //! Checks that what is derived agrees with what it is derived from. For tests: it reads everything.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use model::{AgentId, FrameworkId, Milli, OfferId, Resources, Role};
 
+use super::event::Offer;
 use super::inner::TaskKey;
-use super::state::{Agent, State};
+use super::state::{Agent, Framework, State, Task};
+use super::table::Table;
 use crate::allocator::fair_share::Quantities;
+
+/// Tables that were found to be good.
+#[derive(Clone, Debug, Default)]
+pub struct Audited {
+    agents: Table<AgentId, Agent>,
+    frameworks: Table<FrameworkId, Framework>,
+    tasks: Table<TaskKey, Task>,
+    unreachable_tasks: Table<TaskKey, Task>,
+    offers: Table<OfferId, Offer>,
+}
 
 impl State {
     /// Checks every invariant that can be told from one state.
@@ -14,17 +27,50 @@ impl State {
     /// # Errors
     /// Names the first one that doesn't hold, and where.
     pub fn audit(&self) -> Result<(), String> {
-        for (id, agent) in self.agents.iter() {
-            self.audit_agent(id, agent).map_err(|why| format!("agent {id}: {why}"))?;
+        self.audit_since(&mut Audited::default())
+    }
+
+    /// The same for a state of which an earlier one was found to be good: looks at what changed since.
+    ///
+    /// # Errors
+    /// As [`State::audit`].
+    pub fn audit_since(&self, good: &mut Audited) -> Result<(), String> {
+        let agents = !self.agents.is_same(&good.agents);
+        let frameworks = !self.frameworks.is_same(&good.frameworks);
+        let tasks = !self.tasks.is_same(&good.tasks);
+        let lost = !self.unreachable_tasks.is_same(&good.unreachable_tasks);
+        let offers = !self.offers.is_same(&good.offers);
+        for (id, agent) in self.agents.iter().filter(|_| agents || tasks) {
+            let row = good.agents.get(id).is_none_or(|before| !Arc::ptr_eq(before, agent));
+            let checked = if row { self.audit_sum(id, agent) } else { Ok(()) };
+            let checked =
+                checked.and_then(|()| if row || tasks { self.audit_use(id, agent) } else { Ok(()) });
+            checked.map_err(|why| format!("agent {id}: {why}"))?;
         }
-        self.audit_tasks()?;
-        self.audit_offers()?;
-        self.audit_links()?;
-        self.audit_shares()
+        if agents || frameworks || tasks || lost {
+            self.audit_tasks()?;
+        }
+        if agents || frameworks || offers {
+            self.audit_offers()?;
+        }
+        if agents || frameworks {
+            self.audit_links()?;
+        }
+        if agents || offers {
+            self.audit_shares()?;
+        }
+        *good = Audited {
+            agents: self.agents.clone(),
+            frameworks: self.frameworks.clone(),
+            tasks: self.tasks.clone(),
+            unreachable_tasks: self.unreachable_tasks.clone(),
+            offers: self.offers.clone(),
+        };
+        Ok(())
     }
 
     /// Offered, used and free make up the total. Nothing is offered of an agent that reports to use more than it has.
-    fn audit_agent(&self, id: &AgentId, agent: &Agent) -> Result<(), String> {
+    fn audit_sum(&self, id: &AgentId, agent: &Agent) -> Result<(), String> {
         if !self.fits(id) && !agent.offers.is_empty() {
             return Err(format!(
                 "{:?} are used and {:?} offered of {}",
@@ -42,6 +88,11 @@ impl State {
                 return Err(format!("free, used and offered are {sum} of {}", agent.total));
             }
         }
+        Ok(())
+    }
+
+    /// An agent uses what its tasks use, and those that are to end.
+    fn audit_use(&self, id: &AgentId, agent: &Agent) -> Result<(), String> {
         let mut used: BTreeMap<FrameworkId, Resources> = BTreeMap::new();
         for key in self.tasks_on(id) {
             let task =
@@ -66,7 +117,7 @@ impl State {
     }
 
     fn audit_tasks(&self) -> Result<(), String> {
-        let of = |table: &super::Table<TaskKey, super::Task>| {
+        let of = |table: &Table<TaskKey, Task>| {
             let mut index: BTreeMap<AgentId, BTreeSet<TaskKey>> = BTreeMap::new();
             for (key, task) in table.iter() {
                 index.entry(task.agent.clone()).or_default().insert(key.clone());

@@ -126,6 +126,15 @@ impl State {
         }
     }
 
+    /// Takes the last task of that id on that agent from its framework's list: it is not over yet.
+    pub(super) fn take_completed(&mut self, agent: &AgentId, key: &TaskKey) {
+        let Some(framework) = self.frameworks.get_mut(&key.0) else { return };
+        let same = |task: &Arc<Task>| task.id == key.1 && task.agent == *agent;
+        if let Some(at) = framework.completed.iter().rposition(same) {
+            framework.completed.remove(at);
+        }
+    }
+
     /// Keys of all tasks of an agent.
     pub(super) fn tasks_on(&self, agent: &AgentId) -> Vec<TaskKey> {
         self.inner.tasks_of_agent.get(agent).into_iter().flatten().cloned().collect()

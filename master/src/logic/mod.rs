@@ -34,6 +34,7 @@ use std::sync::Arc;
 use model::Timestamp;
 use model::random::Random;
 
+pub use audit::Audited;
 pub use effect::{Effect, OfferOut, SchedulerEvent};
 pub use event::{
     AgentHello, CallId, Event, LinkId, Offer, OperatorAction, ReportedTask, SchedulerAction, StreamId, Ticket,
@@ -81,6 +82,9 @@ impl State {
 
     /// When [`Event::Tick`] is due next; earlier ones do no harm.
     pub fn next_wakeup(&self) -> Option<Timestamp> {
+        if self.inner.stepped_down {
+            return None;
+        }
         match (self.inner.timers.next(), self.inner.allocator.next_batch()) {
             (Some(timer), Some(batch)) => Some(timer.min(batch)),
             (timer, batch) => timer.or(batch),

@@ -10,7 +10,7 @@ use super::effect::Effect;
 use super::event::LinkId;
 use super::inner::Pings;
 use super::offers;
-use super::state::State;
+use super::state::{State, Task};
 use super::timers::Timer;
 use super::waits::After;
 
@@ -123,15 +123,15 @@ fn lose_unrecoverable(state: &mut State, now: Timestamp, agent: &AgentId, out: &
     let Some(hostname) = state.agents.get(agent).map(|row| row.facts.info.hostname.clone()) else { return };
     for key in state.tasks_on(agent) {
         let checkpoints = state.frameworks.get(&key.0).is_some_and(|framework| framework.info.checkpoint());
-        if checkpoints {
+        // An end that was sent is sent again by the agent until it is acknowledged.
+        let sent = |task: &Task| task.latest.is_terminal() && task.sent.is_terminal();
+        if checkpoints || state.tasks.get(&key).is_some_and(|task| sent(task)) {
             continue;
         }
         let Some(mut task) = state.drop_task(&key) else { continue };
-        if !(task.latest.is_terminal() && task.sent.is_terminal()) {
-            let end = if task.latest.is_terminal() { task.latest } else { TaskState::Gone };
-            let message = format!("Agent {hostname} disconnected");
-            state.declare(now, &mut task, (end, Reason::AgentDisconnected, message), out);
-        }
+        let end = if task.latest.is_terminal() { task.latest } else { TaskState::Gone };
+        let message = format!("Agent {hostname} disconnected");
+        state.declare(now, &mut task, (end, Reason::AgentDisconnected, message), out);
         state.complete(task);
     }
 }

@@ -162,9 +162,12 @@ fn adopt_task(
     if lost.is_none()
         && let Some(end) = ended_here(state, agent, key)
     {
-        // Its end was acknowledged and only the acknowledgement got lost: the agent sends the update again. Any other
-        // end was declared while the agent was away and holds.
-        if end != latest {
+        if end == latest && report.unacknowledged == Some(end) {
+            // It was sent, but perhaps to nobody: the agent sends it again, and until then it is what is known.
+            state.take_completed(agent, key);
+            state.add_task(reported_task(agent, key, latest, report, None));
+        } else {
+            // An end was declared while the agent was away, and holds.
             haunt(state, agent, key, report, out);
         }
         return None;
@@ -176,7 +179,7 @@ fn adopt_task(
 }
 
 /// How a task of that id on that agent ended, if its framework's list still says so.
-fn ended_here(state: &State, agent: &AgentId, key: &TaskKey) -> Option<TaskState> {
+pub(super) fn ended_here(state: &State, agent: &AgentId, key: &TaskKey) -> Option<TaskState> {
     let completed = &state.frameworks.get(&key.0)?.completed;
     completed.iter().rev().find(|task| task.id == key.1 && task.agent == *agent).map(|task| task.latest)
 }

@@ -42,6 +42,11 @@ impl<K, V> Table<K, V> {
         self.len == 0
     }
 
+    /// Whether nothing was changed since one was cloned from the other.
+    pub fn is_same(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.chunks, &other.chunks)
+    }
+
     /// All rows in the order of their keys.
     pub fn iter(&self) -> impl DoubleEndedIterator<Item = (&K, &Arc<V>)> {
         self.chunks.iter().flat_map(|chunk| chunk.iter().map(|(key, row)| (key, row)))

@@ -10,9 +10,9 @@ use wire::v1;
 use super::effect::Effect;
 use super::event::LinkId;
 use super::inner::TaskKey;
-use super::reconcile;
 use super::state::State;
 use super::status::{note, tell};
+use super::{readmission, reconcile};
 
 /// Most kills remembered for an agent that is away.
 const MAX_PENDING_KILLS: usize = 100_000;
@@ -39,6 +39,12 @@ pub(super) fn update(
         Some(true) => record(state, &key, &status, latest),
         // Its id runs elsewhere by now: the framework must not take one for the other.
         Some(false) => return acknowledge_for_framework(state, &agent, &key, &status, out),
+        // The framework was told of another end, and the agent sends again what was taken in already.
+        None if readmission::ended_here(state, &agent, &key)
+            .is_some_and(|end| end != TaskState::from(status.state())) =>
+        {
+            return acknowledge_for_framework(state, &agent, &key, &status, out);
+        }
         None => {
             tracing::debug!(framework_id = %key.0, task_id = %key.1, "update of an unknown task passed on");
         }

@@ -202,7 +202,19 @@ impl Resources {
     /// The same resources, allocated to `role` or to none.
     #[must_use]
     pub fn allocated_to(&self, role: Option<&Role>) -> Resources {
-        self.0.iter().cloned().map(|r| r.allocated_to(role)).collect()
+        let mut all = Resources(Vec::with_capacity(self.0.len()));
+        // Resources of one kind share it.
+        let mut last: Option<(&Arc<Kind>, Arc<Kind>)> = None;
+        for resource in &self.0 {
+            let known = last.as_ref().filter(|(before, _)| **before == resource.kind);
+            let moved = match known {
+                Some((_, kind)) => Resource { kind: kind.clone(), ..resource.clone() },
+                None => resource.clone().allocated_to(role),
+            };
+            last = Some((&resource.kind, moved.kind.clone()));
+            all.add_one(&moved);
+        }
+        all
     }
 
     /// Sum of a scalar over all kinds; zero when absent.

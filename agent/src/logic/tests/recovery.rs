@@ -187,3 +187,18 @@ fn recovery_happens_once() {
     assert_eq!(world.told(), "");
     assert!(world.state.is_registered());
 }
+
+#[test]
+fn a_later_acknowledgement_answers_for_one_that_could_not_be_written() {
+    let mut run = recovered_run("t", &[TaskStarting, TaskRunning, TaskFinished], 0);
+    run.updates[1].acknowledged = true;
+    let mut world = World::recovered(recovered(vec![run], &[]));
+    world.join();
+    expect![[r#"
+        destroy c-t
+        Connect
+        say reregister ["t TASK_FINISHED head TASK_FINISHED"] of ["F"] epoch 0
+        say t TASK_FINISHED SOURCE_MASTER
+    "#]]
+    .assert_eq(&world.told());
+}

@@ -83,3 +83,40 @@ fn an_update_that_can_t_be_written_is_sent_all_the_same() {
     assert!(told.contains("warn") && told.contains("disk on fire"), "{told}");
     assert!(told.ends_with("say t TASK_FINISHED SOURCE_EXECUTOR 'Command exited with status 0'\n"), "{told}");
 }
+
+#[test]
+fn the_record_of_a_finished_task_is_tried_until_it_is_written() {
+    let mut world = World::running(true);
+    world.exited(FINISHED);
+    world.disk = false;
+    world.acknowledge();
+    world.told();
+    // The acknowledgement, then that the run is done.
+    world.saved(Err("disk on fire".to_owned()));
+    world.saved(Err("disk on fire".to_owned()));
+    assert!(!world.told().contains("done"));
+    world.pass(9.0);
+    assert_eq!(world.told(), "");
+    world.pass(1.0);
+    assert_eq!(world.told(), "write done t\n");
+    world.saved(Ok(()));
+    world.pass(600.0);
+    assert!(!world.told().contains("done"));
+}
+
+#[test]
+fn an_update_that_is_heard_is_not_sent_again_while_that_is_written() {
+    let mut world = World::registered();
+    world.run(&framework("F", true), task("t"));
+    world.prepared();
+    world.disk = false;
+    world.started();
+    world.acknowledge();
+    world.pass(30.0);
+    world.told();
+    // The update that follows it is on disk first.
+    world.saved(Ok(()));
+    assert_eq!(world.told(), "");
+    world.saved(Ok(()));
+    assert_eq!(world.told(), "say t TASK_RUNNING SOURCE_EXECUTOR\n");
+}
