@@ -8,7 +8,7 @@
 //! | no | no | both exceptions |
 //!
 //! With all of them the answer to a question (reason RECONCILIATION) may say of a task that is over that it is not
-//! known any more. An agent whose disk refused the end of a task says it all the same; should its process then die
+//! known any more; and to one that was said to be so by the master, its agent may add that it doesn't know it either. An agent whose disk refused the end of a task says it all the same; should its process then die
 //! before the acknowledgement is written, the next one tells what it finds, and that may be another end.
 
 use model::TaskState;
@@ -43,8 +43,14 @@ impl End {
     pub fn hears(self, info: &v1::FrameworkInfo, status: &v1::TaskStatus, life: u64) -> Result<End, String> {
         let state = TaskState::from(status.state());
         let asked = status.source() == Source::Master && status.reason() == Reason::Reconciliation;
+        let unknown_to_agent = state.seen_by(false) == TaskState::Lost
+            && status.source() == Source::Agent
+            && status.reason() == Reason::Reconciliation;
         match self {
             End::Firm(end) | End::UnderMaster(end, _) if state == end => return Ok(self),
+            End::Firm(end) | End::UnderMaster(end, _) if is_unknown(end) && unknown_to_agent => {
+                return Ok(self);
+            }
             End::Firm(_) if asked && is_unknown(state) => return Ok(self),
             End::UnderMaster(_, of) if of == life && asked && is_unknown(state) => return Ok(self),
             End::Firm(end) => return Err(format!("was {end:?} for good and is {state:?} now")),
