@@ -85,7 +85,8 @@ fn launches_that_fail(cluster: &mut Cluster, scheduler: &mut Scheduler) -> usize
         let broken = fault.of(cluster.agent_process().pid(), &cluster.path("strace.log"));
         let end = ends(scheduler, &format!("faulty-{number}"), "exit 0");
         drop(broken);
-        let (state, message) = (end["state"].as_str().unwrap_or_default(), end["message"].as_str().unwrap_or_default());
+        let (state, message) =
+            (end["state"].as_str().unwrap_or_default(), end["message"].as_str().unwrap_or_default());
         println!("{calls} {error} {when}: {state} {message}");
         if state != "TASK_FINISHED" {
             failed += 1;
