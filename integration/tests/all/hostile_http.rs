@@ -345,7 +345,7 @@ fn stalled(to: SocketAddr, path: &str, call: &Value) -> TcpStream {
 }
 
 #[test]
-fn five_hundred_stalled_watchers_cost_little_and_are_cut() {
+fn five_hundred_stalled_watchers_cost_little_and_delay_nobody() {
     needs!();
     let mut cluster =
         Cluster::with(integration::Options::default().master("--max_operator_event_stream_subscribers=1000"));
@@ -372,7 +372,7 @@ fn five_hundred_stalled_watchers_cost_little_and_are_cut() {
 }
 
 #[test]
-fn five_hundred_stalled_schedulers_cost_little_and_are_cut() {
+fn five_hundred_stalled_schedulers_cost_little_and_delay_nobody() {
     needs!();
     let mut cluster = Cluster::start();
     let (to, pid) = (cluster.master(), cluster.master_process().pid());
