@@ -13,7 +13,11 @@ use serde_json::{Value, json};
 
 /// How many run at once.
 const AT_ONCE: usize = 20;
-/// How long may pass without any event before the test asks for what it misses.
+/// What each of them takes.
+const CPUS: f64 = 0.1;
+/// Megabytes.
+const MEM: f64 = 32.0;
+/// How long may pass without the end of a task before the test asks for what it misses.
 const QUIET: Duration = Duration::from_secs(5);
 /// How long all of them may take.
 const PATIENCE: Duration = Duration::from_secs(900);
@@ -43,23 +47,52 @@ struct Books {
     wanted: usize,
     launched: usize,
     running: BTreeSet<usize>,
+    /// Offers that wait for room.
+    held: Vec<Value>,
     /// How each task ended, and by which update.
     ends: BTreeMap<usize, (String, Value)>,
 }
 
 impl Books {
-    fn offered(&mut self, scheduler: &mut Scheduler, offer: &Value) {
-        let room = AT_ONCE.saturating_sub(self.running.len()).min(self.wanted - self.launched);
-        let tasks: Vec<Value> = (self.launched..self.launched + room)
+    /// Takes in offers and what became of them, and uses them as far as there is room.
+    fn offered(&mut self, scheduler: &mut Scheduler, event: &Value) {
+        self.held.extend(event["offers"]["offers"].as_array().into_iter().flatten().cloned());
+        if let Some(rescind) = event.get("rescind") {
+            self.held.retain(|offer| offer["id"] != rescind["offer_id"]);
+        }
+        while self.room() > 0 {
+            let Some(offer) = self.held.pop() else { return };
+            self.use_offer(scheduler, &offer);
+        }
+    }
+
+    fn room(&self) -> usize {
+        AT_ONCE.saturating_sub(self.running.len()).min(self.wanted - self.launched)
+    }
+
+    fn use_offer(&mut self, scheduler: &mut Scheduler, offer: &Value) {
+        let amount = |name: &str| {
+            let resources = offer["resources"].as_array().into_iter().flatten();
+            resources
+                .filter(|one| one["name"] == name)
+                .filter_map(|one| one["scalar"]["value"].as_f64())
+                .sum()
+        };
+        let (cpus, mem): (f64, f64) = (amount("cpus"), amount("mem"));
+        // A little is left over, for what doubles can't say exactly.
+        let fits =
+            |tasks: usize| tasks as f64 * CPUS < cpus + CPUS / 2.0 && tasks as f64 * MEM < mem + MEM / 2.0;
+        let count = (0..=self.room()).rev().find(|count| fits(*count)).unwrap_or_default();
+        let tasks: Vec<Value> = (self.launched..self.launched + count)
             .map(|number| {
                 let command = program(plan(number).0);
                 let mut task = task_in(&format!("t{number}"), offer, command, &self.image);
-                task["resources"] = json!([scalar("cpus", 0.1), scalar("mem", 32.0)]);
+                task["resources"] = json!([scalar("cpus", CPUS), scalar("mem", MEM)]);
                 task
             })
             .collect();
-        self.running.extend(self.launched..self.launched + room);
-        self.launched += room;
+        self.running.extend(self.launched..self.launched + count);
+        self.launched += count;
         scheduler.launch(offer, tasks);
     }
 
@@ -96,6 +129,7 @@ impl Books {
     /// Goes on until so many have ended.
     fn run_until(&mut self, scheduler: &mut Scheduler, ended: usize) {
         let start = Instant::now();
+        let (mut asked, mut known) = (Instant::now(), self.ends.len());
         while self.ends.len() < ended {
             assert!(
                 start.elapsed() < PATIENCE,
@@ -105,16 +139,26 @@ impl Books {
             );
             match scheduler.next(QUIET) {
                 Next::Record(event) => {
-                    for offer in event["offers"]["offers"].as_array().into_iter().flatten() {
-                        self.offered(scheduler, offer);
-                    }
                     self.updated(&event["update"]["status"]);
+                    self.offered(scheduler, &event);
                 }
-                Next::Silence => self.ask(scheduler),
+                Next::Silence => {}
                 Next::End => panic!("the stream ended after {} of {ended}", self.ends.len()),
             }
             scheduler.seen.clear();
+            if self.ends.len() > known {
+                (asked, known) = (Instant::now(), self.ends.len());
+            } else if asked.elapsed() >= QUIET {
+                self.ask(scheduler);
+                asked = Instant::now();
+            }
         }
+    }
+
+    /// A new master: its offers are all new.
+    fn subscribe_again(&mut self, scheduler: &mut Scheduler) {
+        self.held.clear();
+        scheduler.resubscribe();
     }
 }
 
@@ -142,7 +186,14 @@ fn each_of_thousands_of_tasks_ends_once_through_restarts_and_nothing_grows() {
     let before = cluster.inventory();
     let mut scheduler = cluster.scheduler();
     let wanted = wanted();
-    let mut books = Books { image, wanted, launched: 0, running: BTreeSet::new(), ends: BTreeMap::new() };
+    let mut books = Books {
+        image,
+        wanted,
+        launched: 0,
+        running: BTreeSet::new(),
+        held: Vec::new(),
+        ends: BTreeMap::new(),
+    };
     let started = Instant::now();
     books.run_until(&mut scheduler, 100);
     // The agent dies with twenty tasks under way.
@@ -154,14 +205,14 @@ fn each_of_thousands_of_tasks_ends_once_through_restarts_and_nothing_grows() {
     // The master.
     cluster.kill_master();
     cluster.start_master();
-    scheduler.resubscribe();
+    books.subscribe_again(&mut scheduler);
     books.run_until(&mut scheduler, 400);
     // Both.
     cluster.kill_master();
     cluster.kill_agent();
     cluster.launch_agent();
     cluster.start_master();
-    scheduler.resubscribe();
+    books.subscribe_again(&mut scheduler);
     books.run_until(&mut scheduler, 400 + HISTORY);
     let sizes =
         |cluster: &mut Cluster| (size(cluster.master_process().pid()), size(cluster.agent_process().pid()));
