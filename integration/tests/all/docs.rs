@@ -52,6 +52,8 @@ const COMMANDS: &[&str] = &[
     "image pull",
     "image list",
     "image remove",
+    "image prune",
+    "image verify",
 ];
 
 fn documents() -> Vec<Page> {
