@@ -1,41 +1,21 @@
 //! `tepui agents list`: the agents that the master knows.
 
-use std::process::ExitCode;
-
 use clap::{ArgMatches, Command};
-use sdk::http::Http;
 use serde_json::Value;
 
+use super::list;
 use crate::api::{self, text};
-use crate::context::{Invocation, Outcome, block_on, failed};
-use crate::flags::Table;
-use crate::logging::Level;
-use crate::print::{self, TextTable};
-
-const TABLE: Table = Table { flags: &[api::MASTER, api::JSON], ignored: &[] };
+use crate::context::{Invocation, Outcome};
+use crate::print::TextTable;
 
 /// How it is called.
 pub fn describe(command: Command) -> Command {
-    let list = TABLE.onto(Command::new("list").about("Lists registered agents with what they have and use"));
-    command
-        .about("Agents of the cluster")
-        .subcommand_required(true)
-        .arg_required_else_help(true)
-        .subcommand(list)
+    list::describe(command, "Agents of the cluster", "Lists registered agents with what they have and use")
 }
 
 /// Lists.
 pub fn run(invocation: &Invocation, matches: &ArgMatches) -> Outcome {
-    let (_, matches) = matches.subcommand().expect("clap asks for a subcommand");
-    let flags = invocation.flags(&TABLE, matches, Level::Command)?;
-    let master = api::master(&flags)?;
-    let answer = block_on(async { api::get(&Http::new(), &master, "/slaves").await.map_err(failed) })?;
-    if flags.values.bool("json")? {
-        print::json(&answer).map_err(failed)?;
-    } else {
-        table(&answer).print().map_err(failed)?;
-    }
-    Ok(ExitCode::SUCCESS)
+    list::run(invocation, matches, "/slaves", table)
 }
 
 fn table(answer: &Value) -> TextTable {

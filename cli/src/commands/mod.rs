@@ -5,6 +5,7 @@ mod agents;
 mod dev;
 mod frameworks;
 mod image;
+mod list;
 mod master;
 mod run;
 mod service;
