@@ -140,6 +140,19 @@ impl Scheduler {
         }
     }
 
+    /// Checks that nothing but offers and their ends comes for a while: those come when the allocator likes.
+    #[track_caller]
+    pub fn hears_no_more(&mut self, span: Duration) {
+        let start = Instant::now();
+        loop {
+            match self.next(span.saturating_sub(start.elapsed())) {
+                Next::Record(event) if ["OFFERS", "RESCIND"].iter().any(|kind| event["type"] == *kind) => {}
+                Next::Silence => return,
+                other => panic!("{other:?} after\n{}", self.story()),
+            }
+        }
+    }
+
     /// Everything heard so far, for a failed test.
     fn story(&self) -> String {
         self.seen.iter().map(|event| format!("{event}\n")).collect()
