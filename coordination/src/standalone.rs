@@ -2,18 +2,18 @@
 
 use tokio::sync::watch;
 
-use crate::{LeaderAddress, LeaderContender, LeaderDetector, Leadership};
+use crate::{Contender, Leader, LeaderAddress, LeaderContender, LeaderDetector, Leadership, Lease, Tenure};
 
 /// Coordination of a cluster with a single master.
 #[derive(Debug)]
 pub struct Standalone {
-    leader: watch::Sender<Option<LeaderAddress>>,
+    leader: watch::Sender<Option<Leader>>,
 }
 
 impl Standalone {
     /// For agents and schedulers: the master is at `address`.
     pub fn at(address: LeaderAddress) -> Standalone {
-        Standalone { leader: watch::Sender::new(Some(address)) }
+        Standalone { leader: watch::Sender::new(Some(address.into())) }
     }
 
     /// For the master itself: nobody leads until it contends.
@@ -29,16 +29,17 @@ impl Default for Standalone {
 }
 
 impl LeaderDetector for Standalone {
-    fn leader(&self) -> watch::Receiver<Option<LeaderAddress>> {
+    fn leader(&self) -> watch::Receiver<Option<Leader>> {
         self.leader.subscribe()
     }
 }
 
 impl LeaderContender for Standalone {
-    fn contend(&self, own: LeaderAddress) -> watch::Receiver<Leadership> {
-        self.leader.send_replace(Some(own));
+    fn contend(&self, own: Contender) -> watch::Receiver<Leadership> {
+        self.leader.send_replace(Some(own.leader));
         // A receiver whose sender is gone keeps the last value, and that is right here: nobody can take it away.
-        watch::Sender::new(Leadership::Leading).subscribe()
+        let tenure = Tenure { lease: Lease::endless(), session: None };
+        watch::Sender::new(Leadership::Leading(Box::new(tenure))).subscribe()
     }
 }
 
@@ -51,8 +52,9 @@ mod tests {
         let alone = Standalone::new();
         let detected = alone.leader();
         assert_eq!(*detected.borrow(), None);
-        let own: LeaderAddress = "127.0.0.1:5050".parse().unwrap();
-        assert_eq!(*alone.contend(own.clone()).borrow(), Leadership::Leading);
-        assert_eq!(*detected.borrow(), Some(own));
+        let address: LeaderAddress = "127.0.0.1:5050".parse().unwrap();
+        let own = Contender { leader: address.clone().into(), info: String::new() };
+        assert!(alone.contend(own).borrow().tenure().unwrap().lease.holds());
+        assert_eq!(*detected.borrow(), Some(address.into()));
     }
 }

@@ -36,6 +36,10 @@ pub struct Options {
     pub master_disk_mb: Option<u32>,
     /// Where the agent is told that the master is, if not where it is.
     pub link: Option<SocketAddr>,
+    /// What the agent and commands are told as `--master`, if not an address.
+    pub found: Option<String>,
+    /// Where the leading master is, if not at this cluster's own.
+    pub led_from: Option<SocketAddr>,
     /// A program, with arguments, that starts the agent.
     pub agent_through: Vec<String>,
     /// Further variables of the master's environment.
@@ -129,7 +133,12 @@ impl Cluster {
 
     /// Where the master listens.
     pub fn master(&self) -> SocketAddr {
-        self.place.socket(0)
+        self.options.led_from.unwrap_or_else(|| self.place.socket(0))
+    }
+
+    /// What is said as `--master`.
+    fn found(&self, otherwise: SocketAddr) -> String {
+        self.options.found.clone().unwrap_or_else(|| otherwise.to_string())
     }
 
     /// Where the agent listens.
@@ -197,7 +206,7 @@ impl Cluster {
             }
         };
         command.arg("agent").args(flags_of(self.agent())).envs(self.options.agent_env.clone());
-        command.arg(format!("--master={}", self.options.link.unwrap_or_else(|| self.master())));
+        command.arg(format!("--master={}", self.found(self.options.link.unwrap_or_else(|| self.master()))));
         command.arg(format!("--work_dir={}", self.work_dir().display()));
         command.arg(format!("--runtime_dir={}", self.runtime_dir().display()));
         command.arg(format!("--cgroups_root={}", self.cgroups_root()));
@@ -274,7 +283,7 @@ impl Cluster {
         let words = arguments.iter().map(|word| word.as_ref().to_owned());
         let mut words: Vec<String> = words.collect();
         let before_argv = words.iter().position(|word| word == "--").unwrap_or(words.len());
-        words.insert(before_argv, format!("--master={}", self.master()));
+        words.insert(before_argv, format!("--master={}", self.found(self.master())));
         self.tepui(&words)
     }
 

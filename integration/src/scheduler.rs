@@ -69,6 +69,13 @@ impl Scheduler {
         self.info["id"] = id;
     }
 
+    /// Subscribes to another master, with its id.
+    #[track_caller]
+    pub fn move_to(&mut self, master: SocketAddr) {
+        self.master = master;
+        self.resubscribe();
+    }
+
     /// Closes the stream; the framework lives on.
     pub fn disconnect(&mut self) {
         self.stream = None;

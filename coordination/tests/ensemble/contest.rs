@@ -1,0 +1,181 @@
+//! Who leads, and for how long.
+
+use std::time::{Duration, Instant};
+
+use coordination::lease::Moment;
+use coordination::{LeaderContender as _, LeaderDetector as _, Session, Whereabouts, ZooKeeper};
+use integration::{Ensemble, needs};
+use rustix::process::Signal;
+use zookeeper_client::{Acls, Client, CreateMode};
+
+use crate::kit::{Candidate, SESSION, contend, soon, told, url, url_as};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_first_leads_until_it_goes_and_everybody_learns_of_it() {
+    needs!("java");
+    let ensemble = Ensemble::start(3);
+    let url = url(&ensemble, "/chroot/mesos");
+    // One that begins to watch before any master was there.
+    let watcher = ZooKeeper::start(url.clone(), SESSION);
+    let mut leader = watcher.leader();
+    let mut first = Candidate::start(url.clone(), 1);
+    let tenure = first.leads().await;
+    assert!(tenure.lease.holds());
+    told(&mut leader, Some(1)).await;
+    assert_eq!(leader.borrow().as_ref().unwrap().shown().to_string(), "m1:1");
+    let mut second = Candidate::start(url.clone(), 2);
+    told(&mut second.zookeeper.leader(), Some(1)).await;
+    let session = Session::open(&url, SESSION).await.unwrap();
+    while session.candidates().await.unwrap().len() < 2 {}
+    assert!(!second.is_leading());
+    // A clean end hands over at once, not after a session's time.
+    let began = Instant::now();
+    first.zookeeper.withdraw().await;
+    assert!(!tenure.lease.holds());
+    second.leads().await;
+    told(&mut leader, Some(2)).await;
+    assert!(began.elapsed() < SESSION * 10, "{:?}", began.elapsed());
+    // It comes back behind the other.
+    first.stands_by().await;
+    first.leadership = contend(&first.zookeeper, 1);
+    while session.candidates().await.unwrap().len() < 2 {}
+    // One that just vanishes goes with its session.
+    drop(second);
+    first.leads().await;
+    told(&mut leader, Some(1)).await;
+    let found: Whereabouts = ensemble.url("/chroot/mesos").parse().unwrap();
+    assert_eq!(found.find(SESSION * 5).await.unwrap().port, 1);
+    // A tenure holds its session.
+    drop((first, tenure));
+    told(&mut leader, None).await;
+    let nobody = found.find(Duration::from_millis(500)).await.unwrap_err().to_string();
+    assert!(nobody.contains("names no leading master"), "{nobody}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_lost_quorum_ends_the_lease_in_time_and_its_return_brings_a_leader() {
+    needs!("java");
+    let ensemble = Ensemble::start(3);
+    let url = url(&ensemble, "/mesos");
+    let mut masters = [Candidate::start(url.clone(), 1), Candidate::start(url, 2)];
+    let lease = masters[0].leads().await.lease;
+    told(&mut masters[1].zookeeper.leader(), Some(1)).await;
+    for server in 0..3 {
+        ensemble.signal(server, Signal::STOP);
+    }
+    // Two thirds of the session, from the last answer on.
+    assert!(lease.left(Moment::now()) <= SESSION * 2 / 3);
+    masters[0].stands_by().await;
+    assert!(!lease.holds());
+    for master in &masters {
+        told(&mut master.zookeeper.leader(), None).await;
+        assert!(!master.is_leading());
+    }
+    for server in 0..3 {
+        ensemble.signal(server, Signal::CONT);
+    }
+    let [first, second] = &mut masters;
+    soon("one of both leads again", async {
+        tokio::select! { _ = first.leads() => {}, _ = second.leads() => {} }
+    })
+    .await;
+    assert!(!lease.holds(), "an old lease stays over");
+    assert_ne!(first.is_leading(), second.is_leading());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_death_of_any_server_is_survived() {
+    needs!("java");
+    let mut ensemble = Ensemble::start(3);
+    let mut master = Candidate::start(url(&ensemble, "/mesos"), 1);
+    master.leads().await;
+    for server in 0..3 {
+        ensemble.kill(server);
+        // Whether it kept its leadership depends on how fast the others found each other.
+        master.leads().await;
+        ensemble.resume(server);
+        ensemble.wait();
+    }
+    told(&mut master.zookeeper.leader(), Some(1)).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn sessions_that_the_ensemble_ends_are_followed_by_new_ones() {
+    needs!("java");
+    let ensemble = Ensemble::start(1);
+    let url = url(&ensemble, "/mesos");
+    let mut master = Candidate::start(url.clone(), 1);
+    let tenure = master.leads().await;
+    // An operator removes its node: it contends anew.
+    let session = Session::open(&url, SESSION).await.unwrap();
+    let client = Client::connect(&ensemble.connect_string()).await.unwrap();
+    for _ in 0..5 {
+        let own = session.candidates().await.unwrap().remove(0);
+        client.delete(&format!("/mesos/{own}"), None).await.unwrap();
+        soon("another node", async {
+            while session.candidates().await.unwrap().iter().all(|node| *node == own) {}
+        })
+        .await;
+        master.leads().await;
+    }
+    assert!(!tenure.lease.holds());
+    drop(client);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nodes_of_others_masters_are_read() {
+    needs!("java");
+    let ensemble = Ensemble::start(1);
+    let client = Client::connect(&ensemble.connect_string()).await.unwrap();
+    let open = Acls::anyone_all();
+    client.create("/mesos", b"", &CreateMode::Persistent.with_acls(open)).await.unwrap();
+    let watcher = ZooKeeper::start(url(&ensemble, "/mesos"), SESSION);
+    let mut leader = watcher.leader();
+    client.create("/mesos/log_replicas", b"", &CreateMode::Persistent.with_acls(open)).await.unwrap();
+    // Mesos 1.11's own words.
+    let mesos = br#"{"address":{"hostname":"m1.example","ip":"10.1.2.3","port":5050},"capabilities":[{"type":"AGENT_UPDATE"},{"type":"AGENT_DRAINING"},{"type":"QUOTA_V2"}],"hostname":"m1.example","id":"e9dd1ab4-3b5c-4d6e-8f70-8192a3b4c5d6","ip":50463498,"pid":"master@10.1.2.3:5050","port":5050,"version":"1.11.0"}"#;
+    let sequential = CreateMode::EphemeralSequential.with_acls(open);
+    client.create("/mesos/json.info_", mesos, &sequential).await.unwrap();
+    told(&mut leader, Some(5050)).await;
+    assert_eq!(leader.borrow().as_ref().unwrap().address.to_string(), "10.1.2.3:5050");
+    // One of ours stands behind it, and then leads.
+    let mut ours = Candidate::start(url(&ensemble, "/mesos"), 7);
+    told(&mut ours.zookeeper.leader(), Some(5050)).await;
+    assert!(!ours.is_leading());
+    drop(client);
+    ours.leads().await;
+    told(&mut leader, Some(7)).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_the_login_nobody_can_say_that_he_leads() {
+    needs!("java");
+    let ensemble = Ensemble::start(1);
+    let mut master = Candidate::start(url_as(&ensemble, "tepui:p@ss", "/mesos"), 1);
+    master.leads().await;
+    let client = Client::connect(&ensemble.connect_string()).await.unwrap();
+    let sequential = CreateMode::EphemeralSequential.with_acls(Acls::anyone_all());
+    let forged = client.create("/mesos/json.info_", b"{}", &sequential).await.unwrap_err();
+    assert_eq!(forged, zookeeper_client::Error::NoAuth);
+    let own = Session::open(&url(&ensemble, "/mesos"), SESSION)
+        .await
+        .unwrap()
+        .candidates()
+        .await
+        .unwrap()
+        .remove(0);
+    for refused in [
+        client.delete(&format!("/mesos/{own}"), None).await.unwrap_err(),
+        client.set_data(&format!("/mesos/{own}"), b"{}", None).await.unwrap_err(),
+    ] {
+        assert_eq!(refused, zookeeper_client::Error::NoAuth);
+    }
+    // A contender with another login, or none, is never elected; who only looks sees the leader.
+    let wrong = Candidate::start(url_as(&ensemble, "tepui:wrong", "/mesos"), 2);
+    let none = Candidate::start(url(&ensemble, "/mesos"), 3);
+    let watcher = ZooKeeper::start(url(&ensemble, "/mesos"), SESSION);
+    told(&mut watcher.leader(), Some(1)).await;
+    master.zookeeper.withdraw().await;
+    told(&mut watcher.leader(), None).await;
+    assert!(!wrong.is_leading() && !none.is_leading());
+}

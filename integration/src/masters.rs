@@ -1,0 +1,132 @@
+//! Several masters that elect their leader in a real ensemble.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use rustix::process::Signal;
+
+use crate::client::Request;
+use crate::cluster::{Cluster, Options, binary};
+use crate::ensemble::Ensemble;
+use crate::job::{Daemon, bound};
+use crate::place::Place;
+use crate::{OrFail, eventually};
+
+/// The path of the masters' nodes.
+pub const PATH: &str = "/test/mesos";
+
+/// Masters of one cluster, with their ensemble. They end when this is dropped.
+#[derive(Debug)]
+pub struct Masters {
+    /// The ensemble.
+    pub ensemble: Ensemble,
+    masters: Vec<Option<Daemon>>,
+    flags: Vec<String>,
+    place: Place,
+}
+
+impl Masters {
+    /// So many masters, ten at most, with further flags, and an ensemble of three. One of them leads.
+    #[track_caller]
+    pub fn start(masters: u16, flags: &[&str]) -> Masters {
+        let ensemble = Ensemble::start(3);
+        let place = Place::new();
+        let flags = flags.iter().map(|flag| (*flag).to_owned()).collect();
+        let mut masters = Masters { ensemble, masters: (0..masters).map(|_| None).collect(), flags, place };
+        (0..masters.count()).for_each(|master| masters.resume(master));
+        masters.leader();
+        masters
+    }
+
+    fn count(&self) -> u16 {
+        u16::try_from(self.masters.len()).unwrap_or(0)
+    }
+
+    /// `zk://…`, as agents, schedulers and masters are told it.
+    pub fn url(&self) -> String {
+        self.ensemble.url(PATH)
+    }
+
+    /// Where a master answers.
+    pub fn address(&self, master: u16) -> SocketAddr {
+        self.place.socket(master)
+    }
+
+    /// A master's log.
+    pub fn log(&self, master: u16) -> PathBuf {
+        self.place.dir().join(format!("master{master}.log"))
+    }
+
+    /// Starts a master that doesn't run.
+    #[track_caller]
+    pub fn resume(&mut self, master: u16) {
+        let mut command = bound(binary());
+        let address = self.address(master);
+        command.args(["master", "--allocation_interval=50ms", "--zk_session_timeout=2secs"]);
+        command.arg(format!("--ip={}", address.ip())).arg(format!("--port={}", address.port()));
+        command.arg(format!("--zk={}", self.url())).args(&self.flags);
+        let daemon = Daemon::start("tepui master", &mut command, &self.log(master));
+        self.masters[usize::from(master)] = Some(daemon);
+    }
+
+    /// SIGKILL.
+    pub fn kill(&mut self, master: u16) {
+        self.masters[usize::from(master)] = None;
+    }
+
+    /// Stops a master's process, or lets it go on, or ends it.
+    pub fn signal(&self, master: u16, with: Signal) {
+        if let Some(daemon) = &self.masters[usize::from(master)] {
+            daemon.signal(with);
+        }
+    }
+
+    /// Waits for a master's own end.
+    #[track_caller]
+    pub fn wait(&mut self, master: u16) {
+        let mut daemon = self.masters[usize::from(master)].take().or_fail("a master that runs");
+        daemon.wait();
+    }
+
+    /// Whether a master leads and has read its registry.
+    pub fn leads(&self, master: u16) -> bool {
+        let reply = Request::new("GET", "/metrics/snapshot").send(self.address(master));
+        reply.is_ok_and(|reply| reply.status == 200 && reply.json()["master/elected"] == 1.0)
+    }
+
+    /// The master that leads, waited for.
+    #[track_caller]
+    pub fn leader(&self) -> u16 {
+        eventually("a master leads", || (0..self.count()).find(|master| self.leads(*master)))
+    }
+
+    /// The master that leads and is not that one, waited for.
+    #[track_caller]
+    pub fn successor(&self, of: u16) -> u16 {
+        eventually("another master leads", || {
+            (0..self.count()).find(|master| *master != of && self.leads(*master))
+        })
+    }
+
+    /// An agent that finds its master by the ensemble, registered.
+    #[track_caller]
+    pub fn agent(&self, options: Options) -> Cluster {
+        let led_from = Some(self.address(self.leader()));
+        let mut cluster = Cluster::empty(Options { found: Some(self.url()), led_from, ..options });
+        cluster.start_agent();
+        cluster.agent_id();
+        cluster
+    }
+}
+
+impl Drop for Masters {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            for master in 0..self.count() {
+                let text = std::fs::read_to_string(self.log(master)).unwrap_or_default();
+                let lines: Vec<&str> = text.lines().collect();
+                eprintln!("----- master {master}\n{}", lines[lines.len().saturating_sub(80)..].join("\n"));
+            }
+        }
+    }
+}
