@@ -4,7 +4,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
-use coordination::LeaderAddress;
+use coordination::{Contender, LeaderAddress};
 use model::{MasterId, Timestamp};
 use serving::address::{name_of, reachable};
 use serving::files::Attached;
@@ -60,6 +60,17 @@ impl About {
             external_log_file: config.external_log_file.clone(),
             heartbeat_interval: config.heartbeat_interval,
         }
+    }
+
+    /// Whether an address of a leader's is this master's own.
+    pub fn is(&self, leader: &LeaderAddress) -> bool {
+        *leader == self.address || leader.port == self.port && leader.host == self.ip.to_string()
+    }
+
+    /// What it contends with. Mesos: the MasterInfo in JSON.
+    pub fn contender(&self) -> Contender {
+        let info = wire::json::to_string(&self.master_info());
+        Contender { leader: self.address.clone().into(), info }
     }
 
     /// As libprocess writes it: `master@ip:port`.

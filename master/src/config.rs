@@ -1,9 +1,11 @@
 //! What a master is told at its start, read from flags and checked.
 
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use coordination::{BadUrl, EnsembleUrl};
 use model::flags::{BadFlag, Values, bad};
 
 use crate::service::{LINK_LIMITS, Limits, Patience, STREAM_LIMITS, WATCH_LIMITS};
@@ -15,6 +17,8 @@ pub enum Registry {
     File(PathBuf),
     /// Nowhere: a restarted master knows no agents.
     InMemory,
+    /// In the ZooKeeper ensemble of `--zk`.
+    Ensemble,
 }
 
 /// Everything a master is told at its start.
@@ -32,6 +36,10 @@ pub struct Config {
     pub hostname: Option<String>,
     /// Find a name when none is given.
     pub hostname_lookup: bool,
+    /// The ensemble in which masters contend, if there are several.
+    pub zk: Option<EnsembleUrl>,
+    /// How long a session with the ensemble outlives a silence. Mesos: 10 s.
+    pub zk_session_timeout: Duration,
     /// Where the registry is kept.
     pub registry: Registry,
     /// Longest time to load the registry. Mesos: 60 s.
@@ -95,6 +103,7 @@ impl Config {
     /// Names the flag that can't be used and what would be right.
     pub fn from_flags(values: &Values) -> Result<Config, BadFlag> {
         refuse_unsupported(values)?;
+        let zk = ensemble(values)?;
         Ok(Config {
             ip: address(values)?,
             port: number(values, "port", 5050)?,
@@ -102,7 +111,9 @@ impl Config {
             advertise_port: values.number("advertise_port")?,
             hostname: hostname(values)?,
             hostname_lookup: values.bool("hostname_lookup")?,
-            registry: registry(values)?,
+            registry: registry(values, zk.is_some())?,
+            zk: zk.clone(),
+            zk_session_timeout: between(values, "zk_session_timeout", 10, 1, 3600)?,
             registry_fetch_timeout: duration(values, "registry_fetch_timeout", 60)?,
             registry_store_timeout: duration(values, "registry_store_timeout", 20)?,
             cluster: values.text("cluster").map(str::to_owned),
@@ -128,9 +139,24 @@ impl Config {
             stream_limits: STREAM_LIMITS,
             link_limits: LINK_LIMITS,
             patience: Patience::default(),
-            flags: values.iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect(),
+            flags: shown(values, zk.as_ref()),
         })
     }
+}
+
+/// The flags as pages show them: with the registry that is really used, and without the ensemble's password.
+fn shown(values: &Values, zk: Option<&EnsembleUrl>) -> Vec<(String, String)> {
+    let mut all: BTreeMap<String, String> =
+        values.iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
+    all.entry("registry".to_owned()).or_insert_with(|| default_registry(zk.is_some()).to_owned());
+    if let Some(zk) = zk {
+        all.insert("zk".to_owned(), zk.to_string());
+    }
+    all.into_iter().collect()
+}
+
+fn default_registry(ensemble: bool) -> &'static str {
+    if ensemble { "zookeeper" } else { "file" }
 }
 
 /// What protects a cluster elsewhere must not be dropped in silence.
@@ -167,20 +193,24 @@ fn refuse_unsupported(values: &Values) -> Result<(), BadFlag> {
             return Err(bad(name, value, "not supported yet; leave the flag out"));
         }
     }
-    if let Some(zk) = values.text("zk").filter(|zk| !zk.is_empty()) {
-        let why =
-            "election through ZooKeeper is not supported yet; leave the flag out to run a single master";
-        return Err(bad("zk", &without_password(zk), why));
-    }
     Ok(())
 }
 
-/// A ZooKeeper URL may hold `user:password@`.
-fn without_password(zk: &str) -> String {
-    match (zk.strip_prefix("zk://"), zk.rsplit_once('@')) {
-        (Some(_), Some((_, hosts))) => format!("zk://…@{hosts}"),
-        _ => zk.to_owned(),
+/// The ensemble, to which no address is told that others can't reach.
+fn ensemble(values: &Values) -> Result<Option<EnsembleUrl>, BadFlag> {
+    let Some(text) = values.text("zk").filter(|zk| !zk.is_empty()) else { return Ok(None) };
+    // The text may hold a password.
+    let url: EnsembleUrl = text.parse().map_err(|why: BadUrl| bad("zk", "zk://…", &why.to_string()))?;
+    let told = match values.text("advertise_ip") {
+        Some(told) => ip("advertise_ip", told)?,
+        None => address(values)?,
+    };
+    if told.is_loopback() && !url.is_local() {
+        let why = "other hosts could not reach this master at its loopback address, which it would publish there; give \
+                   --ip or --advertise_ip";
+        return Err(bad("zk", &url.to_string(), why));
     }
+    Ok(Some(url))
 }
 
 fn ip(name: &str, text: &str) -> Result<IpAddr, BadFlag> {
@@ -210,9 +240,22 @@ fn hostname(values: &Values) -> Result<Option<String>, BadFlag> {
     Ok(Some(name.to_owned()))
 }
 
-fn registry(values: &Values) -> Result<Registry, BadFlag> {
-    match values.text("registry").unwrap_or("file") {
+fn registry(values: &Values, ensemble: bool) -> Result<Registry, BadFlag> {
+    let default = default_registry(ensemble);
+    match values.text("registry").filter(|text| !text.is_empty()).unwrap_or(default) {
         "in_memory" => Ok(Registry::InMemory),
+        "zookeeper" if ensemble => Ok(Registry::Ensemble),
+        "zookeeper" => {
+            Err(bad("registry", "zookeeper", "the ensemble must be given, as --zk=zk://host:2181/path"))
+        }
+        // Mesos: the replicated log is the one that all masters share.
+        "replicated_log" if ensemble => Ok(Registry::Ensemble),
+        "file" if ensemble => Err(bad(
+            "registry",
+            "file",
+            "with --zk another master may lead next, which would not see this file; leave the flag out to keep the \
+             registry in ZooKeeper",
+        )),
         "file" | "replicated_log" => {
             match values.path("work_dir").filter(|dir| !dir.as_os_str().is_empty()) {
                 Some(dir) => Ok(Registry::File(dir)),
@@ -223,7 +266,7 @@ fn registry(values: &Values) -> Result<Registry, BadFlag> {
                 )),
             }
         }
-        other => Err(bad("registry", other, "expected file, in_memory or replicated_log")),
+        other => Err(bad("registry", other, "expected file, in_memory, zookeeper or replicated_log")),
     }
 }
 
@@ -352,14 +395,45 @@ mod tests {
             ("recovery_agent_removal_limit", "50"),
             ("recovery_agent_removal_limit", "101%"),
             ("max_operator_event_stream_subscribers", "0"),
-            ("zk", "zk://localhost:2181/mesos"),
+            ("zk", "zk://localhost:2181"),
+            ("zk", "localhost:2181/mesos"),
+            ("registry", "zookeeper"),
             ("authenticate_agents", "true"),
             ("acls", "{}"),
         ] {
             assert_eq!(with(&[(name, value)]).unwrap_err().flag, name, "{name}={value}");
         }
-        let message = with(&[("zk", "zk://me:secret@h:2181/mesos")]).unwrap_err().to_string();
-        assert!(!message.contains("secret") && message.contains("h:2181"), "{message}");
+    }
+
+    #[test]
+    fn an_ensemble_keeps_the_registry_and_its_password_is_not_shown() {
+        let zk = ("zk", "zk://me:secret@localhost:2181,127.0.0.1:2182/chroot/mesos");
+        let config = with(&[zk]).unwrap();
+        assert_eq!(config.registry, Registry::Ensemble);
+        assert_eq!(config.zk_session_timeout, Duration::from_secs(10));
+        assert!(!format!("{config:?}").contains("secret"));
+        let shown: BTreeMap<String, String> = config.flags.into_iter().collect();
+        assert_eq!(shown["zk"], "zk://me:…@localhost:2181,127.0.0.1:2182/chroot/mesos");
+        assert_eq!(shown["registry"], "zookeeper");
+        for same in ["zookeeper", "replicated_log", ""] {
+            assert_eq!(with(&[zk, ("registry", same)]).unwrap().registry, Registry::Ensemble, "{same}");
+        }
+        assert_eq!(with(&[zk, ("registry", "in_memory")]).unwrap().registry, Registry::InMemory);
+        // The next leader would not see the file.
+        assert!(
+            with(&[zk, ("registry", "file")]).unwrap_err().to_string().contains("another master may lead")
+        );
+        // Nobody elsewhere reaches a loopback address.
+        let far = ("zk", "zk://me:secret@zk1:2181/mesos");
+        let message = with(&[far]).unwrap_err().to_string();
+        assert!(
+            !message.contains("secret") && message.contains("zk1:2181") && message.contains("--ip"),
+            "{message}"
+        );
+        assert!(with(&[far, ("advertise_ip", "10.0.0.1")]).is_ok());
+        assert!(with(&[far, ("ip", "10.0.0.1"), ("insecure", "true")]).is_ok());
+        // Mesos' packages leave it empty for a single master.
+        assert_eq!(with(&[("zk", "")]).unwrap().zk, None);
     }
 
     #[test]

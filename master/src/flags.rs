@@ -31,12 +31,13 @@ pub const FLAGS: &[Flag] = &[
         Some("false"),
         "Listen beyond the loopback without authentication: whoever reaches the port can run programs on every agent.",
     ),
-    Flag::new("work_dir", Form::Path, None, "Directory of the registry; needed unless --registry=in_memory."),
+    Flag::new("work_dir", Form::Path, None, "Directory of the registry; needed for --registry=file."),
     Flag::new(
         "registry",
         Form::Text,
-        Some("file"),
-        "Where agents are remembered: file (in --work_dir), in_memory, or replicated_log, which means file.",
+        None,
+        "Where agents are remembered: file (in --work_dir), zookeeper (in --zk), in_memory, or replicated_log, which means \
+         the default: zookeeper with --zk, else file.",
     ),
     Flag::new("registry_fetch_timeout", Form::Duration, Some("1mins"), "Longest time to load the registry."),
     Flag::new(
@@ -45,7 +46,19 @@ pub const FLAGS: &[Flag] = &[
         Some("20secs"),
         "Longest time for one registry write.",
     ),
-    Flag::new("zk", Form::Text, None, "ZooKeeper ensemble for several masters. Refused: not supported yet."),
+    Flag::new(
+        "zk",
+        Form::Text,
+        None,
+        "ZooKeeper ensemble in which several masters elect their leader and keep the registry: \
+         zk://[user:password@]host1:2181,host2:2181/path.",
+    ),
+    Flag::new(
+        "zk_session_timeout",
+        Form::Duration,
+        Some("10secs"),
+        "How long the ensemble waits for a silent master before another one may lead.",
+    ),
     Flag::new("cluster", Form::Text, None, "Name of the cluster, for humans."),
     Flag::new("agent_ping_timeout", Form::Duration, Some("15secs"), "Wait for a pong; 1secs to 15mins.")
         .aliases(&["slave_ping_timeout"]),
@@ -195,5 +208,4 @@ pub const IGNORED: &[&str] = &[
     "user_sorter",
     "webui_dir",
     "weights",
-    "zk_session_timeout",
 ];

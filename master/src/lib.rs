@@ -11,6 +11,7 @@ pub mod config;
 pub mod flags;
 pub mod logic;
 mod metrics;
+pub mod registry;
 mod service;
 mod view;
 

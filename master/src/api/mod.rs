@@ -15,7 +15,7 @@ mod stream;
 
 use std::sync::Arc;
 
-use coordination::LeaderAddress;
+use coordination::Leader;
 use http::header::{ALLOW, CONTENT_TYPE, HeaderValue, LOCATION};
 use http::{Method, Request, Response, StatusCode, Uri};
 use hyper::body::Incoming;
@@ -39,7 +39,7 @@ const ENCODERS: usize = 4;
 pub struct Api {
     about: Arc<About>,
     handle: Handle,
-    leader: watch::Receiver<Option<LeaderAddress>>,
+    leader: watch::Receiver<Option<Leader>>,
     leading: watch::Receiver<bool>,
     encoders: Arc<Semaphore>,
     /// Kilobytes of the states that go to operators who just subscribed.
@@ -65,7 +65,7 @@ impl Api {
     pub fn new(
         about: Arc<About>,
         handle: Handle,
-        leader: watch::Receiver<Option<LeaderAddress>>,
+        leader: watch::Receiver<Option<Leader>>,
         leading: watch::Receiver<bool>,
         options: Options,
     ) -> Api {
@@ -108,10 +108,10 @@ impl Api {
         let Some(leader) = leader else {
             return text(StatusCode::SERVICE_UNAVAILABLE, "No leader elected");
         };
-        if leader == self.about.address && !to.is_empty() {
+        if self.about.is(&leader.address) && !to.is_empty() {
             return text(StatusCode::SERVICE_UNAVAILABLE, "This master leads and has not yet recovered");
         }
-        let Ok(location) = HeaderValue::try_from(format!("//{leader}{to}")) else {
+        let Ok(location) = HeaderValue::try_from(format!("//{}{to}", leader.shown())) else {
             return text(StatusCode::INTERNAL_SERVER_ERROR, "The leader's address makes no URL");
         };
         let mut response = empty(StatusCode::TEMPORARY_REDIRECT);
@@ -165,7 +165,7 @@ fn refuse(status: StatusCode, message: &str) -> Refusal {
 }
 
 fn stopped(_: Stopped) -> Refusal {
-    refuse(StatusCode::SERVICE_UNAVAILABLE, "This master is ending")
+    refuse(StatusCode::SERVICE_UNAVAILABLE, "This master is ending, or no longer leads")
 }
 
 /// What the state refuses.

@@ -4,13 +4,15 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use coordination::Leadership;
+use coordination::{Leadership, Tenure};
 use model::Timestamp;
 use tokio::sync::{mpsc, oneshot, watch};
 use wire::link::{FromMaster, from_master};
 
 use super::handle::{Ends, Handle, Input, LinkEnd, StreamEnd, WatchEnd};
+use super::outbox::Outbox;
 use super::registrar::{self, Registrar, Written};
+use super::server::Lifeline;
 use super::watchers::{Record, Told};
 use crate::MasterError;
 use crate::logic::{
@@ -45,7 +47,19 @@ pub struct Driver {
     /// Writes asked for in this turn.
     writes: Vec<(Ticket, Change)>,
     view: Option<Arc<View>>,
-    stepped_down: Option<String>,
+    tenure: Tenure,
+    left: Option<Left>,
+}
+
+/// How a tenure ended.
+#[derive(Debug)]
+pub enum Left {
+    /// As ordered.
+    Stopped,
+    /// Another leads now, or may: nothing of this tenure counts any more.
+    Lost(String),
+    /// This master can't go on.
+    Failed(MasterError),
 }
 
 /// What a turn begins with.
@@ -61,7 +75,14 @@ enum Work {
 
 impl Driver {
     /// A driver that has not yet led.
-    pub fn new(state: State, epoch: u64, handle: Handle, ends: Ends, registrar: registrar::Start) -> Driver {
+    pub fn new(
+        state: State,
+        epoch: u64,
+        handle: Handle,
+        ends: Ends,
+        registrar: registrar::Start,
+        tenure: Tenure,
+    ) -> Driver {
         let (report, written) = mpsc::unbounded_channel();
         Driver {
             state,
@@ -78,7 +99,8 @@ impl Driver {
             cut: VecDeque::new(),
             writes: Vec::new(),
             view: None,
-            stepped_down: None,
+            tenure,
+            left: None,
         }
     }
 
@@ -93,26 +115,35 @@ impl Driver {
         &mut self,
         leadership: &mut watch::Receiver<Leadership>,
         stop: &mut oneshot::Receiver<()>,
-    ) -> Result<(), MasterError> {
+    ) -> Left {
         loop {
             match self.wait(leadership, stop).await {
-                Work::Stop => return Ok(()),
-                Work::LostLeadership => {
-                    return Err(MasterError::SteppedDown("another master leads".to_owned()));
-                }
+                Work::Stop => return Left::Stopped,
+                Work::LostLeadership => return Left::Lost("another master leads".to_owned()),
                 work => self.turn(work),
             }
-            if let Some(why) = self.stepped_down.take() {
-                return Err(MasterError::SteppedDown(why));
+            if let Some(left) = self.left.take() {
+                return left;
             }
         }
     }
 
-    /// Closes all streams and links after what was sent, and waits for the last write.
-    pub async fn finish(self) {
+    /// Closes all streams and links, after what was sent unless the leadership is `lost`, and waits for the last write.
+    /// Gives the loop's ends back.
+    pub async fn finish(self, lost: bool) -> Ends {
         let Driver { registrar, links, streams, watchers, calls, ends, .. } = self;
-        drop((links, streams, watchers, calls, ends));
-        registrar.finish().await;
+        if lost {
+            // What waits was said by a leader; it must not arrive after that has ended.
+            links.into_values().for_each(|end| cut(end.outbox, &end.lifeline));
+            streams.into_values().for_each(|end| cut(end.outbox, &end.lifeline));
+            watchers.into_values().for_each(|end| cut(end.outbox, &end.lifeline));
+            registrar.abandon();
+        } else {
+            drop((links, streams, watchers));
+            registrar.finish().await;
+        }
+        drop(calls);
+        ends
     }
 
     async fn wait(
@@ -125,7 +156,7 @@ impl Driver {
             biased;
             _ = stop => Work::Stop,
             // A contest without a sender is never lost; the pattern then leaves this branch out.
-            Ok(_) = leadership.wait_for(|now| *now != Leadership::Leading) => Work::LostLeadership,
+            Ok(_) = leadership.wait_for(|now| !is_in(&self.tenure, now)) => Work::LostLeadership,
             Some(written) = self.written.recv() => Work::Written(written),
             Some(stream) = self.ends.lost_streams.recv() => Work::LostStream(stream),
             Some(input) = self.ends.inputs.recv() => Work::Input(input),
@@ -135,12 +166,16 @@ impl Driver {
 
     fn turn(&mut self, work: Work) {
         let began = Instant::now();
+        // A process that was stopped for a while may have been succeeded meanwhile.
+        if !self.may_act() {
+            return;
+        }
         self.work(work);
         if self.state.next_wakeup().is_some_and(|when| when <= self.handle.clock().now()) {
             self.step(Event::Tick);
         }
         let mut left = TURN;
-        while left > 0 && began.elapsed() < TURN_TIME && self.stepped_down.is_none() {
+        while left > 0 && began.elapsed() < TURN_TIME && self.left.is_none() {
             let Some(work) = self.next() else { break };
             self.work(work);
             left -= 1;
@@ -172,6 +207,10 @@ impl Driver {
                 if self.streams.remove(&stream).is_some() || self.watchers.remove(&stream).is_some() {
                     self.step(Event::StreamLost { stream });
                 }
+            }
+            // Mesos: a failed write ends the leading master. Where others can lead, they get the chance first.
+            Work::Written(Written { done: false, .. }) if self.tenure.session.is_some() => {
+                self.left = Some(Left::Lost("the registry could not be written".to_owned()));
             }
             Work::Written(Written { tickets, done }) => {
                 for ticket in tickets {
@@ -220,6 +259,15 @@ impl Driver {
         }
     }
 
+    /// Whether this master leads; asked before anything leaves it.
+    fn may_act(&mut self) -> bool {
+        if self.tenure.lease.holds() {
+            return true;
+        }
+        self.left = Some(Left::Lost("its lease ran out".to_owned()));
+        false
+    }
+
     fn view(&mut self) -> Arc<View> {
         let state = &self.state;
         self.view.get_or_insert_with(|| Arc::new(View::of(state))).clone()
@@ -235,9 +283,12 @@ impl Driver {
             if self.state.begin(now, event, &mut effects) {
                 self.settle(now, &mut effects);
             }
-            for effect in effects.drain(..) {
-                self.carry_out(effect);
+            if effects.is_empty() || self.may_act() {
+                for effect in effects.drain(..) {
+                    self.carry_out(effect);
+                }
             }
+            effects.clear();
             self.effects = effects;
             next = self.cut.pop_front();
         }
@@ -277,7 +328,7 @@ impl Driver {
             }
             Effect::StepDown { why } => {
                 tracing::error!(why, "stepping down");
-                self.stepped_down = Some(why);
+                self.left = Some(Left::Failed(MasterError::SteppedDown(why)));
             }
         }
     }
@@ -366,4 +417,16 @@ impl Driver {
             self.registrar.write(std::mem::take(&mut self.writes));
         }
     }
+}
+
+/// Whether a tenure is the one that goes on.
+fn is_in(tenure: &Tenure, now: &Leadership) -> bool {
+    now.tenure().is_some_and(|now| now.lease.is(&tenure.lease))
+}
+
+fn cut<T>(outbox: Option<Outbox<T>>, lifeline: &Lifeline) {
+    if let Some(outbox) = outbox {
+        outbox.cut();
+    }
+    lifeline.cut();
 }

@@ -14,6 +14,8 @@ use crate::logic::{AgentHello, ReportedTask};
 const MAX_TEXT: usize = 255;
 const MAX_ATTRIBUTES: usize = 1000;
 const MAX_CAPABILITIES: usize = 100;
+/// All that an agent says of itself: it must fit into one record of the registry, which an ensemble may keep.
+const MAX_INFO: usize = 256 << 10;
 
 /// A checked first message.
 #[derive(Debug)]
@@ -116,6 +118,13 @@ fn described(
     }
     if info.attributes.len() > MAX_ATTRIBUTES || info.attributes.iter().any(|a| a.name.len() > MAX_TEXT) {
         return Err(bad("attributes", "too many or too long"));
+    }
+    let length = prost::Message::encoded_len(&info);
+    if length > MAX_INFO {
+        return Err(bad(
+            "description",
+            format!("{length} bytes are more than the {MAX_INFO} that the registry keeps"),
+        ));
     }
     let total = Resources::from_wire(&info.resources).map_err(|why| bad("resources", why))?;
     if total.iter().any(|resource| resource.kind.allocated_to.is_some()) {

@@ -4,9 +4,11 @@ mod clock;
 mod driver;
 mod handle;
 mod hello;
+mod leading;
 mod links;
 mod outbox;
 mod registrar;
+pub mod registry_ensemble;
 pub mod registry_store;
 mod server;
 mod vitals;
@@ -14,7 +16,6 @@ mod watchers;
 
 use std::sync::Arc;
 
-use coordination::Leadership;
 use model::MasterId;
 use model::random::{uuid_text, uuid_v4};
 use serving::metrics::Pace;
@@ -30,12 +31,11 @@ pub use watchers::{Record, Told};
 
 use crate::about::About;
 use crate::api::{Api, Options};
-use crate::config::{Config, Registry};
-use crate::logic::{Settings, State};
+use crate::config::Config;
+use crate::logic::Settings;
 use crate::{Coordination, MasterError, Running};
-use driver::Driver;
 use handle::Ends;
-use registry_store::{File, InMemory, RegistryStore, StoreError};
+use leading::Parts;
 use server::Server;
 
 /// Starts a master: binds its address, opens its registry, and lets it contend.
@@ -45,7 +45,7 @@ pub async fn start(config: Config, coordination: Arc<dyn Coordination>) -> Resul
     let address = listener
         .local_addr()
         .map_err(|source| MasterError::Listen { address: (config.ip, config.port).into(), source })?;
-    let store = open_store(&config.registry).await?;
+    let store = leading::open_store(&config.registry).await?;
     let id = MasterId::new(uuid()?);
     let about = Arc::new(About::new(&config, id.clone(), address, clock.started()).await);
     let (handle, ends) =
@@ -58,32 +58,15 @@ pub async fn start(config: Config, coordination: Arc<dyn Coordination>) -> Resul
     let (stop, stopped) = oneshot::channel();
     let vitals = handle.vitals().clone();
     tracing::info!(%address, master_id=%id, "listening");
-    let parts = Parts { config, coordination, about: about.clone(), store, ends, handle, leading };
-    let task = tokio::spawn(supervise(parts, listener, api, stopped));
+    let parts = Parts { config, coordination, about: about.clone(), store, handle, leading };
+    let task = tokio::spawn(supervise(parts, ends, listener, api, stopped));
     let advertised = about.address.clone();
     Ok(Running { address, advertised, id, stop: Some(stop), leading: is_leading, vitals, task })
 }
 
-/// What the leader is made of.
-struct Parts {
-    config: Config,
-    coordination: Arc<dyn Coordination>,
-    about: Arc<About>,
-    store: Box<dyn RegistryStore>,
-    ends: Ends,
-    handle: Handle,
-    leading: watch::Sender<bool>,
-}
-
-async fn open_store(registry: &Registry) -> Result<Box<dyn RegistryStore>, MasterError> {
-    let Registry::File(directory) = registry.clone() else { return Ok(Box::new(InMemory::default())) };
-    let opened = tokio::task::spawn_blocking(move || File::open(&directory)).await;
-    let file: Result<File, StoreError> = opened.map_err(|_| MasterError::Ended("registry"))?;
-    Ok(Box::new(file?))
-}
-
 async fn supervise(
     parts: Parts,
+    ends: Ends,
     listener: tokio::net::TcpListener,
     api: Arc<Api>,
     stop: oneshot::Receiver<()>,
@@ -95,43 +78,9 @@ async fn supervise(
     let mut server = JoinSet::new();
     server.spawn(server::serve(listener, serving, server_ends));
     // The driver goes first: with it go the outboxes, and every stream and link ends after what was sent on it.
-    let result = lead(parts, stop).await;
+    let result = leading::lead(parts, ends, stop).await;
     end_server.send_replace(true);
     while server.join_next().await.is_some() {}
-    result
-}
-
-/// Contends, loads the registry and leads; returns when told to stop or when it can't go on.
-async fn lead(parts: Parts, mut stop: oneshot::Receiver<()>) -> Result<(), MasterError> {
-    let Parts { config, coordination, about, store, ends, handle, leading } = parts;
-    let mut leadership = coordination.contend(about.address.clone());
-    tokio::select! {
-        won = leadership.wait_for(|now| *now == Leadership::Leading) => {
-            won.map_err(|_| MasterError::Ended("contest for leadership"))?;
-        }
-        _ = &mut stop => return Ok(()),
-    }
-    let clock = handle.clock();
-    // An agent never obeys a lower epoch than it has seen: a registry that was wiped, or never kept, must not begin
-    // again at one. Milliseconds of wall time grow with every start.
-    let least = u64::try_from(clock.now().micros() / 1000).unwrap_or(0);
-    let began = std::time::Instant::now();
-    let (store, contents) = registrar::lead(store, least, config.registry_fetch_timeout).await?;
-    let vitals = handle.vitals().clone();
-    vitals.fetched(clock.now(), began.elapsed(), store.size());
-    let epoch = contents.epoch;
-    handle.set_epoch(epoch);
-    tracing::info!(epoch, agents = contents.admitted.len(), "leading");
-    let state = State::new(settings(&config, &about, epoch), random()?, clock.now());
-    let registrar = registrar::Start { store, limit: config.registry_store_timeout, clock, vitals };
-    let handle_end = handle.clone();
-    let mut driver = Driver::new(state, epoch, handle, ends, registrar);
-    driver.elected(contents);
-    leading.send_replace(true);
-    let result = driver.run(&mut leadership, &mut stop).await;
-    leading.send_replace(false);
-    handle_end.set_epoch(0);
-    driver.finish().await;
     result
 }
 

@@ -73,6 +73,11 @@ impl Registrar {
         let _ = self.writes.send(changes);
     }
 
+    /// Leaves it: what is still being written comes too late to count, and the store sees to that.
+    pub fn abandon(self) {
+        self.task.abort();
+    }
+
     /// Waits until all is written and the store is closed.
     pub async fn finish(self) {
         drop(self.writes);

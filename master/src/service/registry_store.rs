@@ -1,4 +1,4 @@
-//! Where the registry is kept: one file, or nowhere.
+//! Where the registry is kept: one file, or nowhere. `registry_ensemble` keeps it in ZooKeeper.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -75,6 +75,9 @@ pub enum StoreError {
         /// What is wrong with it.
         source: prost::DecodeError,
     },
+    /// The ensemble that keeps it.
+    #[error(transparent)]
+    Ensemble(coordination::RecordsError),
     /// It can't be read or written.
     #[error("can't write the registry {path}; look at the disk's space and health", path = .path.display())]
     Write {
@@ -178,6 +181,63 @@ impl File {
         all().map_err(|source| StoreError::Write { path: self.path.clone(), source: Box::new(source) })
     }
 
+    /// All that is in it.
+    ///
+    /// # Errors
+    /// It can't be read.
+    pub fn look(&self) -> Result<Contents, StoreError> {
+        self.read(|_| None)
+    }
+
+    /// Puts all of `contents` in place of what is there.
+    ///
+    /// # Errors
+    /// It can't be written; then nothing is changed.
+    pub fn replace(&self, contents: &Contents) -> Result<(), StoreError> {
+        self.write(|transaction| {
+            let mut meta = transaction.open_table(META)?;
+            let last = meta.get("epoch")?.map_or(0, |value| value.value());
+            meta.insert("epoch", last.max(contents.epoch))?;
+            let mut admitted = transaction.open_table(ADMITTED)?;
+            admitted.retain(|_, _| false)?;
+            for (agent, info) in &contents.admitted {
+                admitted.insert(agent.as_str(), &*wire::proto::encode(&**info))?;
+            }
+            for (table, entries) in [(UNREACHABLE, &contents.unreachable), (GONE, &contents.gone)] {
+                let mut table = transaction.open_table(table)?;
+                table.retain(|_, _| false)?;
+                for (agent, at) in entries {
+                    table.insert(agent.as_str(), at.micros())?;
+                }
+            }
+            Ok(())
+        })
+    }
+
+    /// Reads everything, and raises the epoch when `raised` says so.
+    fn read(&self, raised: impl FnOnce(u64) -> Option<u64>) -> Result<Contents, StoreError> {
+        let mut admitted = Vec::new();
+        let mut contents = self.write(|transaction| {
+            let mut meta = transaction.open_table(META)?;
+            let last = meta.get("epoch")?.map_or(0, |value| value.value());
+            let epoch = raised(last);
+            if let Some(epoch) = epoch {
+                meta.insert("epoch", epoch)?;
+            }
+            for row in transaction.open_table(ADMITTED)?.iter()? {
+                let (id, info) = row?;
+                admitted.push((id.value().to_owned(), info.value().to_vec()));
+            }
+            let (unreachable, gone) = (times(transaction, UNREACHABLE)?, times(transaction, GONE)?);
+            Ok(Contents { epoch: epoch.unwrap_or(last), unreachable, gone, ..Contents::default() })
+        })?;
+        for (id, info) in admitted {
+            let (id, info) = self.agent(&id, &info)?;
+            contents.admitted.insert(id, info);
+        }
+        Ok(contents)
+    }
+
     fn agent(&self, id: &str, bytes: &[u8]) -> Result<(AgentId, Arc<v1::AgentInfo>), StoreError> {
         let info = prost::Message::decode(bytes).map_err(|source| StoreError::Damaged {
             path: self.path.clone(),
@@ -190,24 +250,7 @@ impl File {
 
 impl RegistryStore for File {
     fn lead(&mut self, least: u64) -> Result<Contents, StoreError> {
-        let mut admitted = Vec::new();
-        let mut contents = self.write(|transaction| {
-            let mut meta = transaction.open_table(META)?;
-            let last = meta.get("epoch")?.map_or(0, |value| value.value());
-            let epoch = (last + 1).max(least);
-            meta.insert("epoch", epoch)?;
-            for row in transaction.open_table(ADMITTED)?.iter()? {
-                let (id, info) = row?;
-                admitted.push((id.value().to_owned(), info.value().to_vec()));
-            }
-            let (unreachable, gone) = (times(transaction, UNREACHABLE)?, times(transaction, GONE)?);
-            Ok(Contents { epoch, unreachable, gone, ..Contents::default() })
-        })?;
-        for (id, info) in admitted {
-            let (id, info) = self.agent(&id, &info)?;
-            contents.admitted.insert(id, info);
-        }
-        Ok(contents)
+        self.read(|last| Some((last + 1).max(least)))
     }
 
     fn size(&self) -> Option<u64> {

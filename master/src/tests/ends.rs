@@ -2,7 +2,9 @@
 
 use std::time::{Duration, Instant};
 
-use coordination::{LeaderAddress, LeaderContender, LeaderDetector, Leadership};
+use coordination::{
+    Contender, Leader, LeaderAddress, LeaderContender, LeaderDetector, Leadership, Lease, Tenure,
+};
 use http::{Method, StatusCode};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
@@ -157,29 +159,48 @@ async fn starts_that_cannot_be_say_why() {
 
 /// A contest that a test decides.
 struct Contest {
-    leader: watch::Sender<Option<LeaderAddress>>,
+    leader: watch::Sender<Option<Leader>>,
     own: watch::Sender<Leadership>,
 }
 
 impl LeaderDetector for Contest {
-    fn leader(&self) -> watch::Receiver<Option<LeaderAddress>> {
+    fn leader(&self) -> watch::Receiver<Option<Leader>> {
         self.leader.subscribe()
     }
 }
 
 impl LeaderContender for Contest {
-    fn contend(&self, _: LeaderAddress) -> watch::Receiver<Leadership> {
+    fn contend(&self, own: Contender) -> watch::Receiver<Leadership> {
+        // Mesos: others' detectors read a MasterInfo in JSON.
+        let info: serde_json::Value = serde_json::from_str(&own.info).unwrap();
+        assert_eq!(info["address"]["port"], own.leader.address.port);
+        assert_eq!(
+            info["pid"],
+            format!("master@{}:{}", info["address"]["ip"].as_str().unwrap(), own.leader.address.port)
+        );
         self.own.subscribe()
+    }
+}
+
+impl Contest {
+    fn new() -> std::sync::Arc<Contest> {
+        let (leader, own) = (watch::Sender::new(None), watch::Sender::new(Leadership::Standby));
+        std::sync::Arc::new(Contest { leader, own })
+    }
+
+    /// Lets it lead, until the lease that this gives is ended.
+    fn elect(&self) -> Lease {
+        let lease = Lease::endless();
+        let tenure = Tenure { lease: lease.clone(), session: None };
+        self.own.send_replace(Leadership::Leading(Box::new(tenure)));
+        lease
     }
 }
 
 #[tokio::test]
 async fn who_does_not_lead_sends_clients_to_the_leader_and_a_lost_leadership_ends_it() {
-    let contest = std::sync::Arc::new(Contest {
-        leader: watch::Sender::new(None),
-        own: watch::Sender::new(Leadership::Standby),
-    });
-    let mut master = Master::start_with(config(), contest.clone()).await.unwrap();
+    let contest = Contest::new();
+    let master = Master::start_with(config(), contest.clone()).await.unwrap();
     let to = master.address();
     for path in ["/state", "/redirect", "/master/tasks"] {
         assert_eq!(get(to, path).await.status, StatusCode::SERVICE_UNAVAILABLE, "{path}");
@@ -199,7 +220,8 @@ async fn who_does_not_lead_sends_clients_to_the_leader_and_a_lost_leadership_end
     ] {
         assert_eq!(get(to, path).await.status.as_u16(), status, "{path}");
     }
-    contest.leader.send_replace(Some("other.test:5050".parse().unwrap()));
+    let other: LeaderAddress = "other.test:5050".parse().unwrap();
+    contest.leader.send_replace(Some(other.into()));
     for (path, location) in [
         ("/state?jsonp=x", "//other.test:5050/state?jsonp=x"),
         ("/master/api/v1", "//other.test:5050/master/api/v1"),
@@ -211,16 +233,53 @@ async fn who_does_not_lead_sends_clients_to_the_leader_and_a_lost_leadership_end
         assert_eq!(answer.header("location"), location);
     }
     assert!(Agent::open(to, agent::register("a1")).await.is_err());
-    contest.leader.send_replace(Some(master.advertised().clone()));
+    contest.leader.send_replace(Some(master.advertised().clone().into()));
     assert_eq!(post_json(to, "/api/v1", "{}").await.status, StatusCode::SERVICE_UNAVAILABLE);
 
-    contest.own.send_replace(Leadership::Leading);
+    let lease = contest.elect();
     assert!(soon(master.leads()).await);
-    Agent::registered(to, agent::register("a1")).await;
+    let mut agent = Agent::registered(to, agent::register("a1")).await;
+    let mut scheduler = Scheduler::subscribed(to, Media::Json, scheduler::info(&[])).await;
     assert_eq!(get(to, "/state").await.status, StatusCode::OK);
-    contest.own.send_replace(Leadership::Lost);
-    let error = soon(master.ended()).await.unwrap_err();
-    assert!(matches!(error, MasterError::SteppedDown(_)), "{error:?}");
+    let epoch = agent.epoch;
+    // What a leader knew and promised ends with its leadership.
+    lease.end();
+    contest.own.send_replace(Leadership::Standby);
+    while soon(agent.message()).await.is_some() {}
+    while soon(scheduler.event()).await.is_some() {}
+    while get(to, "/state").await.status != StatusCode::SERVICE_UNAVAILABLE {}
+    contest.leader.send_replace(None);
+    assert!(Agent::open(to, agent::register("a1")).await.is_err());
+    assert_eq!(get(to, "/slaves").await.status, StatusCode::SERVICE_UNAVAILABLE);
+    // It can lead again, as if it had just started.
+    contest.elect();
+    while get(to, "/state").await.status != StatusCode::OK {}
+    assert_eq!(get(to, "/slaves").await.json()["slaves"].as_array().map(Vec::len), Some(0));
+    let again = Agent::registered(to, agent::register("a1")).await;
+    assert!(again.epoch > epoch, "{} after {epoch}", again.epoch);
+    soon(master.stop()).await.unwrap();
+}
+
+#[tokio::test]
+async fn without_a_lease_nothing_leaves_the_master() {
+    let contest = Contest::new();
+    let master = Master::start_with(config(), contest.clone()).await.unwrap();
+    let to = master.address();
+    let lease = contest.elect();
+    assert!(soon(master.leads()).await);
+    let mut agent = Agent::registered(to, agent::register("a1")).await;
+    let mut scheduler = Scheduler::subscribed(to, Media::Json, scheduler::info(&[])).await;
+    let offer = scheduler.offers().await.remove(0);
+    // Its contest has not noticed yet; as after a stop of the process.
+    lease.end();
+    let late = scheduler::task("late", &offer, vec![scheduler::part(&offer, "cpus", 0.1)]);
+    let answer = scheduler.send(Type::Accept, scheduler::accept(&offer, vec![late])).await;
+    assert_eq!(answer.status, StatusCode::SERVICE_UNAVAILABLE);
+    while let Some(message) = soon(agent.message()).await {
+        assert!(!format!("{message:?}").contains("RunTask"), "{message:?}");
+    }
+    assert_ne!(get(to, "/state").await.status, StatusCode::OK);
+    soon(master.stop()).await.unwrap();
 }
 
 #[tokio::test]

@@ -139,18 +139,7 @@ impl Scheduler {
     }
 
     pub async fn launch_all(&self, offer: &v1::Offer, task_infos: Vec<v1::TaskInfo>) {
-        let launch = v1::offer::operation::Launch { task_infos };
-        let operation = v1::offer::Operation {
-            r#type: Some(v1::offer::operation::Type::Launch.into()),
-            launch: Some(launch),
-            ..Default::default()
-        };
-        let accept = call::Accept {
-            offer_ids: vec![offer.id.clone()],
-            operations: vec![operation],
-            filters: Some(v1::Filters { refuse_seconds: Some(3600.0) }),
-        };
-        self.accepted(Type::Accept, Call { accept: Some(accept), ..Default::default() }).await;
+        self.accepted(Type::Accept, accept(offer, task_infos)).await;
     }
 
     pub async fn acknowledge(&self, status: &v1::TaskStatus) {
@@ -161,6 +150,22 @@ impl Scheduler {
         };
         self.accepted(Type::Acknowledge, Call { acknowledge: Some(acknowledge), ..Default::default() }).await;
     }
+}
+
+/// ACCEPT that launches tasks and keeps the rest for itself.
+pub fn accept(offer: &v1::Offer, task_infos: Vec<v1::TaskInfo>) -> Call {
+    let launch = v1::offer::operation::Launch { task_infos };
+    let operation = v1::offer::Operation {
+        r#type: Some(v1::offer::operation::Type::Launch.into()),
+        launch: Some(launch),
+        ..Default::default()
+    };
+    let accept = call::Accept {
+        offer_ids: vec![offer.id.clone()],
+        operations: vec![operation],
+        filters: Some(v1::Filters { refuse_seconds: Some(3600.0) }),
+    };
+    Call { accept: Some(accept), ..Default::default() }
 }
 
 /// A command task that takes a part of an offer.
