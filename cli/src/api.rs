@@ -1,9 +1,10 @@
 //! What an operator's commands ask masters and agents, and how their answers are read.
 
 use std::fmt::Write as _;
+use std::time::Duration;
 
 use anyhow::{Context as _, anyhow, bail};
-use coordination::LeaderAddress;
+use coordination::{BadWhereabouts, LeaderAddress, Whereabouts};
 use model::flags::{Flag, Form};
 use sdk::http::{Ask, Http, HttpError};
 use serde_json::Value;
@@ -12,22 +13,34 @@ use crate::context::{Trouble, usage};
 use crate::flags::Flags;
 
 /// `--master` of every command that asks one.
-pub const MASTER: Flag = Flag::new("master", Form::Text, Some("127.0.0.1:5050"), "The master: host:port.");
+pub const MASTER: Flag = Flag::new(
+    "master",
+    Form::Text,
+    Some("127.0.0.1:5050"),
+    "The master: host:port, or the ensemble that knows it: zk://host1:2181,…/path.",
+);
+/// How long an ensemble is asked who leads.
+const FINDING: Duration = Duration::from_secs(15);
 /// `--json` of every command that prints a table.
 pub const JSON: Flag = Flag::new("json", Form::Bool, Some("false"), "Print JSON instead of a table.");
 
-/// The master that the flags name.
+/// Where the flags say that the master is.
 ///
 /// # Errors
 /// A text that names none.
-pub fn master(flags: &Flags) -> Result<LeaderAddress, Trouble> {
+pub fn master(flags: &Flags) -> Result<Whereabouts, Trouble> {
     let text = flags.values.text("master").unwrap_or("127.0.0.1:5050");
-    if text.starts_with("zk://") {
-        return Err(usage(format!(
-            "--master={text}: finding the master through ZooKeeper is not supported yet; name it as host:port"
-        )));
-    }
-    text.parse().map_err(|error| usage(format!("--master={text}: {error}")))
+    // An ensemble's URL may hold a password.
+    let shown = if text.starts_with("zk://") { "zk://…" } else { text };
+    text.parse().map_err(|error: BadWhereabouts| usage(format!("--master={shown}: {error}")))
+}
+
+/// The master that leads now.
+///
+/// # Errors
+/// An ensemble knows none.
+pub async fn leader(of: &Whereabouts) -> anyhow::Result<LeaderAddress> {
+    Ok(of.find(FINDING).await?)
 }
 
 /// Why nobody answered, and what to do about it.

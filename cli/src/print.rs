@@ -53,6 +53,14 @@ fn escaped(c: char) -> Vec<char> {
     if c.is_control() { c.escape_default().collect() } else { vec![c] }
 }
 
+/// Writes a text.
+///
+/// # Errors
+/// The output can't be written to.
+pub fn text(text: &str) -> io::Result<()> {
+    io::stdout().write_all(text.as_bytes())
+}
+
 /// Writes a value as indented JSON.
 ///
 /// # Errors

@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use coordination::LeaderAddress;
+use coordination::{BadWhereabouts, Whereabouts};
 use model::flags::{BadFlag, Values, bad};
 use model::size::parse_bytes;
 use wire::v1;
@@ -47,7 +47,9 @@ pub struct Config {
     /// Find a name when none is given.
     pub hostname_lookup: bool,
     /// `--master`, for whoever makes the detector.
-    pub master: Option<LeaderAddress>,
+    pub master: Option<Whereabouts>,
+    /// How long a session with an ensemble outlives a silence. Mesos: 10 s.
+    pub zk_session_timeout: Duration,
     /// Sandboxes, checkpoints, images.
     pub work_dir: PathBuf,
     /// Sockets and exit records.
@@ -128,6 +130,7 @@ impl Config {
             hostname: hostname(values)?,
             hostname_lookup: values.bool("hostname_lookup")?,
             master: master(values)?,
+            zk_session_timeout: duration(values, "zk_session_timeout", 10)?.max(Duration::from_secs(1)),
             work_dir: absolute(values, "work_dir")?,
             runtime_dir: absolute(values, "runtime_dir")?,
             keeper_command: (PathBuf::from("/proc/self/exe"), vec![OsString::from("supervise")]),
@@ -157,8 +160,16 @@ impl Config {
             gc_disk_headroom: headroom(values)?,
             disk_watch_interval: duration(values, "disk_watch_interval", 60)?.max(Duration::from_secs(1)),
             max_completed_executors: values.number("max_completed_executors_per_framework")?.unwrap_or(150),
-            flags: values.iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect(),
+            flags: values.iter().map(|(name, value)| (name.to_owned(), shown(name, value))).collect(),
         })
+    }
+}
+
+/// A flag's value as pages show it: an ensemble's URL without its password.
+fn shown(name: &str, value: &str) -> String {
+    match value.parse::<Whereabouts>() {
+        Ok(ensemble @ Whereabouts::Ensemble(_)) if name == "master" => ensemble.to_string(),
+        _ => value.to_owned(),
     }
 }
 
@@ -201,15 +212,11 @@ fn hostname(values: &Values) -> Result<Option<String>, BadFlag> {
     Ok(Some(name.to_owned()))
 }
 
-fn master(values: &Values) -> Result<Option<LeaderAddress>, BadFlag> {
+fn master(values: &Values) -> Result<Option<Whereabouts>, BadFlag> {
     let Some(text) = values.text("master") else { return Ok(None) };
-    if text.starts_with("zk://") {
-        let why = "finding the master through ZooKeeper is not supported yet; give the address of a single master \
-                   as host:port";
-        // The URL may hold a password.
-        return Err(bad("master", "zk://…", why));
-    }
-    text.parse().map(Some).map_err(|_| bad("master", text, "expected host:port, such as 127.0.0.1:5050"))
+    // An ensemble's URL may hold a password.
+    let shown = if text.starts_with("zk://") { "zk://…" } else { text };
+    text.parse().map(Some).map_err(|why: BadWhereabouts| bad("master", shown, &why.to_string()))
 }
 
 fn absolute(values: &Values, name: &str) -> Result<PathBuf, BadFlag> {

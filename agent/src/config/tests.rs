@@ -27,10 +27,19 @@ fn defaults_are_usable() {
 }
 
 #[test]
+fn a_master_is_an_address_or_an_ensemble_whose_password_is_not_shown() {
+    assert_eq!(with(&[("master", "m1:5050")]).unwrap().master.unwrap().to_string(), "m1:5050");
+    let config = with(&[("master", "zk://me:secret@zk1:2181/mesos")]).unwrap();
+    assert_eq!(config.master.as_ref().unwrap().to_string(), "zk://me:…@zk1:2181/mesos");
+    assert!(config.flags.contains(&("master".to_owned(), "zk://me:…@zk1:2181/mesos".to_owned())));
+    assert!(!format!("{config:?}").contains("secret"));
+}
+
+#[test]
 fn refusals_name_the_flag() {
     for (name, value, part) in [
         ("ip", "0.0.0.0", "--insecure"),
-        ("master", "zk://u:secret@h:2181/mesos", "zk://…: finding the master through ZooKeeper"),
+        ("master", "zk://u:secret@h:2181", "zk://…: the URL has no path"),
         ("master", "nonsense", "host:port"),
         ("work_dir", "relative", "absolute"),
         ("work_dir", "/a/../b", "absolute"),

@@ -9,7 +9,18 @@ pub(crate) use unused::{REFUSED_SETTINGS, REFUSED_SWITCHES};
 
 /// Flags of `tepui agent`.
 pub const FLAGS: &[Flag] = &[
-    Flag::new("master", Form::Text, None, "Where the master answers: host:port."),
+    Flag::new(
+        "master",
+        Form::Text,
+        None,
+        "Where the master answers, as host:port, or the ensemble that knows: zk://[user:password@]host1:2181,…/path.",
+    ),
+    Flag::new(
+        "zk_session_timeout",
+        Form::Duration,
+        Some("10secs"),
+        "How long a session with the ensemble outlives a silence.",
+    ),
     Flag::new(
         "ip",
         Form::Text,

@@ -124,5 +124,4 @@ pub const IGNORED: &[&str] = &[
     "volume_gid_range",
     "xfs_project_range",
     "xfs_quota_headroom",
-    "zk_session_timeout",
 ];

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use coordination::{LeaderAddress, LeaderDetector};
+use coordination::{Leader, LeaderAddress, LeaderDetector};
 use tokio::sync::{mpsc, watch};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::transport::{Channel, Endpoint};
@@ -101,7 +101,7 @@ impl MasterLink {
         let mut leader = self.detector.leader();
         let found = async {
             match leader.wait_for(Option::is_some).await {
-                Ok(found) => found.clone(),
+                Ok(found) => found.as_ref().map(|leader| leader.address.clone()),
                 // A detector that is gone keeps its last answer.
                 Err(_) => None,
             }
@@ -136,7 +136,7 @@ impl MasterLink {
         link: LinkId,
         address: LeaderAddress,
         channel: Channel,
-        mut leader: watch::Receiver<Option<LeaderAddress>>,
+        mut leader: watch::Receiver<Option<Leader>>,
     ) -> Ended {
         let (outbox, outgoing) = mpsc::channel::<FromAgent>(OUTBOX);
         let client = AgentLinkClient::new(channel)
@@ -148,7 +148,8 @@ impl MasterLink {
         let hear = hear(link, client, ReceiverStream::new(outgoing), self.events.clone());
         tokio::pin!(hear);
         let moved = async {
-            if leader.wait_for(|now| now.as_ref() != Some(&address)).await.is_err() {
+            let moved = |now: &Option<Leader>| now.as_ref().map(|leader| &leader.address) != Some(&address);
+            if leader.wait_for(moved).await.is_err() {
                 std::future::pending::<()>().await;
             }
         };

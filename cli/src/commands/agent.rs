@@ -1,11 +1,9 @@
 //! `tepui agent`: runs tasks in containers on this machine.
 
 use std::process::ExitCode;
-use std::sync::Arc;
 
 use agent::{Agent, Config};
 use clap::{ArgMatches, Command};
-use coordination::Standalone;
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::service::{LOGGING, Stop};
@@ -34,12 +32,14 @@ pub fn run(invocation: &Invocation, matches: &ArgMatches) -> Outcome {
 
 async fn serve(config: Config) -> Result<(), Trouble> {
     let Some(master) = config.master.clone() else {
-        return Err(usage("--master must be given: where the master answers, as host:port"));
+        let what = "--master must be given: where the master answers, as host:port or zk://host1:2181,…/path";
+        return Err(usage(what));
     };
     let mut stop = Stop::listen().map_err(failed)?;
     // Mesos: SIGUSR1 makes an agent unregister and end its tasks.
     let mut leave = signal(SignalKind::user_defined1()).map_err(failed)?;
-    let mut agent = Agent::start(config, Arc::new(Standalone::at(master))).await.map_err(failed)?;
+    let detector = master.detector(config.zk_session_timeout);
+    let mut agent = Agent::start(config, detector).await.map_err(failed)?;
     loop {
         tokio::select! {
             ended = agent.ended() => return ended.map_err(failed),

@@ -165,7 +165,7 @@ async fn serve(master: master::Config, mut agent: agent::Config, work: &Path) ->
     let mut stop = Stop::listen().map_err(failed)?;
     let mut master = Master::start(master).await.map_err(failed)?;
     let leader = master.advertised().clone();
-    agent.master = Some(leader.clone());
+    agent.master = Some(coordination::Whereabouts::At(leader.clone()));
     let mut agent = Agent::start(agent, Arc::new(Standalone::at(leader.clone()))).await.map_err(failed)?;
     print::line(&format!(
         "master http://{leader}  agent http://{}  state in {}\ntry `tepui run --master={leader} -- echo hello`; \

@@ -33,7 +33,10 @@ pub fn run(
     let (_, matches) = matches.subcommand().expect("clap asks for a subcommand");
     let flags = invocation.flags(&TABLE, matches, Level::Command)?;
     let master = api::master(&flags)?;
-    let answer = block_on(async { api::get(&Http::new(), &master, page).await.map_err(failed) })?;
+    let answer = block_on(async {
+        let master = api::leader(&master).await.map_err(failed)?;
+        api::get(&Http::new(), &master, page).await.map_err(failed)
+    })?;
     if flags.values.bool("json")? {
         print::json(&answer).map_err(failed)?;
     } else {

@@ -1,9 +1,11 @@
 //! `tepui master`: decides who gets what.
 
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use clap::{ArgMatches, Command};
-use master::Config;
+use coordination::ZooKeeper;
+use master::{Config, Master};
 
 use super::service::{LOGGING, Stop};
 use crate::context::{Invocation, Outcome, block_on, failed};
@@ -23,7 +25,18 @@ pub fn run(invocation: &Invocation, matches: &ArgMatches) -> Outcome {
     let config = Config::from_flags(&flags.values)?;
     block_on(async {
         let mut stop = Stop::listen().map_err(failed)?;
-        master::run(config, async move { stop.heard().await }).await.map_err(failed)?;
+        let mut master = match config.zk.clone() {
+            None => Master::start(config).await.map_err(failed)?,
+            Some(url) => {
+                let contest = Arc::new(ZooKeeper::start(url, config.zk_session_timeout));
+                Master::start_with(config, contest).await.map_err(failed)?
+            }
+        };
+        tokio::select! {
+            ended = master.ended() => return ended.map(|()| ExitCode::SUCCESS).map_err(failed),
+            () = stop.heard() => tracing::info!("ending"),
+        }
+        master.stop().await.map_err(failed)?;
         Ok(ExitCode::SUCCESS)
     })
 }

@@ -7,6 +7,7 @@ mod frameworks;
 mod image;
 mod list;
 mod master;
+mod registry;
 mod run;
 mod service;
 mod supervise;
@@ -34,6 +35,7 @@ const COMMANDS: &[Entry] = &[
     Entry { name: "agents", describe: agents::describe, run: agents::run },
     Entry { name: "frameworks", describe: frameworks::describe, run: frameworks::run },
     Entry { name: "image", describe: image::describe, run: image::run },
+    Entry { name: "registry", describe: registry::describe, run: registry::run },
     Entry { name: "supervise", describe: supervise::describe, run: supervise::run },
 ];
 

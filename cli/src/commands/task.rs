@@ -74,6 +74,7 @@ pub fn run(invocation: &Invocation, matches: &ArgMatches) -> Outcome {
     let wanted = matches.try_get_one::<String>("task").ok().flatten().map_or("", String::as_str);
     let signal = if verb == "kill" { flags.values.number("signal")?.unwrap_or(15) } else { 0 };
     block_on(async {
+        let master = api::leader(&master).await.map_err(failed)?;
         match verb {
             "list" => print_tasks(&master, &flags).await,
             "logs" => logs(&master, &flags, wanted).await,

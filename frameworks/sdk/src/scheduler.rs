@@ -5,7 +5,7 @@ use std::future::{Future, pending};
 use std::pin::Pin;
 use std::time::Instant;
 
-use coordination::{LeaderAddress, LeaderDetector};
+use coordination::{Leader, LeaderAddress, LeaderDetector};
 use model::Timestamp;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::AbortHandle;
@@ -127,7 +127,7 @@ impl Clock {
 }
 
 struct Inputs {
-    leader: watch::Receiver<Option<LeaderAddress>>,
+    leader: watch::Receiver<Option<Leader>>,
     events: mpsc::Receiver<Event>,
     commands: mpsc::Receiver<Command>,
 }
@@ -153,6 +153,10 @@ struct Driver {
     over: bool,
 }
 
+fn address(leader: &Option<Leader>) -> Option<LeaderAddress> {
+    leader.as_ref().map(|leader| leader.address.clone())
+}
+
 impl Drop for Driver {
     fn drop(&mut self) {
         if let Some((_, reader)) = self.stream.take() {
@@ -163,7 +167,7 @@ impl Drop for Driver {
 
 impl Driver {
     async fn run(mut self, mut inputs: Inputs, news: mpsc::Sender<News>) {
-        let leader = inputs.leader.borrow_and_update().clone();
+        let leader = address(&inputs.leader.borrow_and_update());
         self.step(Event::Leader(leader));
         let mut detecting = true;
         while !(self.over && self.backlog.is_empty()) {
@@ -176,7 +180,7 @@ impl Driver {
                 }
                 changed = inputs.leader.changed(), if detecting => {
                     detecting = changed.is_ok();
-                    let leader = inputs.leader.borrow_and_update().clone();
+                    let leader = address(&inputs.leader.borrow_and_update());
                     self.step(Event::Leader(leader));
                 }
                 Some(event) = inputs.events.recv(), if self.backlog.len() < BACKLOG => self.step(event),

@@ -30,6 +30,7 @@ pages! {
     images: "docs/images.md",
     isolation: "docs/isolation.md",
     cluster: "docs/cluster.md",
+    high_availability: "docs/high-availability.md",
     scheduler_api: "docs/scheduler-api.md",
     moving_from_mesos: "docs/moving-from-mesos.md",
     troubleshooting: "docs/troubleshooting.md",
@@ -54,6 +55,8 @@ const COMMANDS: &[&str] = &[
     "image remove",
     "image prune",
     "image verify",
+    "registry export",
+    "registry import",
 ];
 
 fn documents() -> Vec<Page> {

@@ -16,5 +16,6 @@ mod limits;
 mod many_tasks;
 mod pull;
 mod restart;
+mod several_masters;
 mod streams;
 mod unreachable;

@@ -126,9 +126,10 @@ impl Books {
     /// there, the answer is final; where the agent isn't named it could still be anywhere.
     fn ask(&self, scheduler: &Scheduler) {
         let agent = &self.agent;
-        let ids = self.running.iter().map(
-            |number| json!({"task_id": {"value": format!("t{number}")}, "agent_id": {"value": agent}}),
-        );
+        let ids = self
+            .running
+            .iter()
+            .map(|number| json!({"task_id": {"value": format!("t{number}")}, "agent_id": {"value": agent}}));
         scheduler.tell(json!({"type": "RECONCILE", "reconcile": {"tasks": ids.collect::<Vec<_>>()}}));
     }
 

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use coordination::LeaderAddress;
+use coordination::Whereabouts;
 use model::flags::{Flag, Form, bad};
 use model::resources::{Amount, Milli, Resource, Resources};
 use model::{Role, resources};
@@ -65,7 +65,7 @@ pub const IGNORED: &[&str] = &["containerizer", "checkpoint", "shell", "overwrit
 #[derive(Clone, Debug)]
 pub struct Job {
     /// Whom to ask.
-    pub master: LeaderAddress,
+    pub master: Whereabouts,
     /// How.
     pub media: Media,
     /// What to run.

@@ -5,10 +5,11 @@ mod orders;
 mod signals;
 mod task;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, anyhow};
-use coordination::Standalone;
+use coordination::LeaderDetector;
 use sdk::client::{Client, ClientError};
 use sdk::http::Http;
 use sdk::launch;
@@ -28,6 +29,10 @@ use task::{Phase, Placed};
 
 /// How long the first connection to a master is tried.
 const CONNECT: Duration = Duration::from_secs(3);
+/// How long a session with an ensemble outlives a silence.
+const SESSION: Duration = Duration::from_secs(10);
+/// How long an ensemble is asked who leads.
+const FINDING: Duration = Duration::from_secs(15);
 
 /// Runs the job; its exit code.
 ///
@@ -65,6 +70,8 @@ type Step = anyhow::Result<Option<Ending>>;
 
 struct Run {
     job: Job,
+    /// Who leads.
+    detector: Arc<dyn LeaderDetector>,
     http: Http,
     scheduler: Scheduler,
     framework: Option<String>,
@@ -87,12 +94,13 @@ impl Run {
         let mut options = Options::new(framework(&job), job.seed);
         options.backoff = Duration::from_millis(300);
         options.max_backoff = Duration::from_secs(2);
-        let detector = Standalone::at(job.master.clone());
-        let scheduler = Scheduler::start(&detector, client, options);
+        let detector = job.master.detector(SESSION);
+        let scheduler = Scheduler::start(&*detector, client, options);
         let (output_errors, broken_output) = mpsc::channel(4);
         let now = Instant::now();
         Run {
             job,
+            detector,
             http: Http::new(),
             scheduler,
             framework: None,
@@ -158,6 +166,16 @@ impl Run {
                 "no master at {}: {why}; start one with `tepui master` or `tepui dev`, or name it with --master",
                 self.job.master
             )),
+            None if self.framework.is_none()
+                && self.started.elapsed() >= FINDING
+                && self.detector.leader().borrow().is_none() =>
+            {
+                Err(anyhow!(
+                    "{} names no leading master; look whether a majority of its servers runs, and whether masters with \
+                     the same --zk do",
+                    self.job.master
+                ))
+            }
             _ => Ok(None),
         }
     }

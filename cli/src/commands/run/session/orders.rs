@@ -52,7 +52,8 @@ impl Run {
     /// Whether any agent is large enough; an error once that has not been so for `--wait`.
     async fn look_for_room(&mut self) -> Step {
         let Phase::Wanting(since) = self.phase else { return Ok(None) };
-        let Ok(reply) = self.http.ask(&self.job.master, &Ask::get("/slaves")).await else { return Ok(None) };
+        let Some(master) = self.detector.leader().borrow().clone() else { return Ok(None) };
+        let Ok(reply) = self.http.ask(&master.address, &Ask::get("/slaves")).await else { return Ok(None) };
         let Ok(answer) = serde_json::from_slice(&reply.body) else { return Ok(None) };
         let why = offers::too_large(&answer, &self.job.task.resources);
         match why {
