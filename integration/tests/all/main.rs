@@ -14,6 +14,7 @@ mod isolation;
 mod launch;
 mod limits;
 mod many_tasks;
+mod masterless;
 mod pull;
 mod restart;
 mod streams;
