@@ -16,6 +16,7 @@ mod limits;
 mod many_tasks;
 mod masterless;
 mod pull;
+mod reconfigured;
 mod restart;
 mod streams;
 mod unreachable;
