@@ -11,6 +11,7 @@ pub mod cluster;
 pub mod disk;
 pub mod docs;
 pub mod eventually;
+pub mod facts;
 pub mod images;
 pub mod job;
 pub mod leftovers;

@@ -15,6 +15,7 @@ mod launch;
 mod limits;
 mod many_tasks;
 mod masterless;
+mod metrics;
 mod pull;
 mod reconfigured;
 mod restart;
