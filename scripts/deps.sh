@@ -83,6 +83,11 @@ if [ "$1" = test ] && ! cargo nextest --version >/dev/null 2>&1; then
     cargo install --locked cargo-nextest
 fi
 
+if [ "$1" = test ] && [ -n "${CI:-}" ] && ! cargo deny --version >/dev/null 2>&1; then
+    step "building cargo-deny, which checks the dependencies (some minutes, once)"
+    cargo install --locked cargo-deny
+fi
+
 if [ "$1" = test ]; then
     # From PyPI and npm, pinned; where they can't be reached their tests are skipped, and say so.
     "$(dirname "$0")/../integration/clients/install.sh" "$(target_dir)/clients" ||

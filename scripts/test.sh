@@ -20,6 +20,13 @@ cargo fmt --all --check
 step "lints"
 cargo clippy --workspace --all-targets --locked --quiet -- -D warnings
 
+step "licences, sources and duplicates of dependencies"
+if cargo deny --version >/dev/null 2>&1; then
+    cargo deny --log-level error check bans licenses sources
+else
+    echo "SKIPPED: cargo-deny is not installed here; CI installs it, and so does 'make deny'"
+fi
+
 step "building"
 # The binary is what integration tests start; cargo builds it for none of them by itself.
 cargo build --workspace --bins --locked

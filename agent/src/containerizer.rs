@@ -8,7 +8,8 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use model::ContainerId;
+use model::{ContainerId, Timestamp};
+use serving::metrics::Timer;
 
 use crate::logic::{Event, Found, Launch, Run};
 
@@ -31,6 +32,32 @@ impl Reports {
 impl fmt::Debug for Reports {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Reports")
+    }
+}
+
+/// What happened to containers since the process started.
+#[derive(Clone, Debug)]
+pub struct ContainerTally {
+    /// How long pulls of images took, whatever came of them. Mesos: those of the last hour.
+    pub pulls: Timer,
+    /// How often something of a container could not be ended or removed.
+    pub destroy_errors: u64,
+    /// How often its root filesystem could not.
+    pub rootfs_errors: u64,
+}
+
+impl ContainerTally {
+    /// A pull took this long, which ended at that time since the start.
+    pub fn pulled(&mut self, at: Duration, took: Duration) {
+        let micros = i64::try_from(at.as_micros()).unwrap_or(i64::MAX);
+        self.pulls.add(Timestamp::from_micros(micros), took);
+    }
+}
+
+impl Default for ContainerTally {
+    fn default() -> ContainerTally {
+        let pulls = Timer::new(Duration::from_secs(3600));
+        ContainerTally { pulls, destroy_errors: 0, rootfs_errors: 0 }
     }
 }
 
@@ -74,6 +101,11 @@ pub trait Containerizer: Send + Sync {
     /// Removes images that no container uses, but for those named.
     fn prune_images(&self, _excluded: Vec<String>) -> Pending<'_, Result<(), String>> {
         Box::pin(async { Ok(()) })
+    }
+
+    /// What happened so far.
+    fn tally(&self) -> ContainerTally {
+        ContainerTally::default()
     }
 
     /// Waits until nothing is being removed any more.

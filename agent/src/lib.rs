@@ -40,7 +40,7 @@ use tokio::task::JoinHandle;
 use wire::v1;
 
 pub use config::{Config, DiskQuota, Given, ImageCollection, Images, Logger, Recover};
-pub use containerizer::{Containerizer, Pending, Reports};
+pub use containerizer::{ContainerTally, Containerizer, Pending, Reports};
 pub use flags::{FLAGS, IGNORED};
 pub use rotation::{RotateBy, Rotation};
 

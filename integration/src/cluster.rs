@@ -220,9 +220,11 @@ impl Cluster {
     fn wait_until_healthy(&mut self, at: SocketAddr, master: bool) {
         let daemon = if master { &mut self.master } else { &mut self.agent };
         let daemon = daemon.as_mut().or_fail("a daemon");
-        eventually(format!("http://{at}/health answers"), || {
+        // An agent is healthy before it has recovered.
+        let page = if master { "/health" } else { "/state" };
+        eventually(format!("http://{at}{page} answers"), || {
             assert!(daemon.runs(), "it ended at once; its log:\n{}", tail(&daemon.log()));
-            let reply = Request::new("GET", "/health").send(at).ok()?;
+            let reply = Request::new("GET", page).send(at).ok()?;
             (reply.status == 200).then_some(())
         });
     }

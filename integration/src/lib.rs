@@ -12,6 +12,7 @@ pub mod disk;
 pub mod docs;
 pub mod ensemble;
 pub mod eventually;
+pub mod facts;
 pub mod images;
 pub mod job;
 pub mod leftovers;

@@ -7,6 +7,8 @@ use std::fmt::Write as _;
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use integration::facts::fact;
+
 /// Of those that apply, at least so many in a hundred are pinned.
 const LEAST: usize = 60;
 const HEAD: &str = "file\ttest\tverdict\tassertion\tours, or why not";
@@ -149,7 +151,25 @@ fn folder(of: &str) -> PathBuf {
     })
 }
 
-/// Names of all functions below a folder that stand behind an attribute of a test.
+#[test]
+fn the_list_has_every_test_of_mesos_once_and_in_order() {
+    let Some(names) = fact("tests-names.tsv") else { return };
+    let rows = rows();
+    let ours = rows.iter().map(|row| format!("{}\t{}", row.file, row.test));
+    let wrong: Vec<String> = names
+        .lines()
+        .skip(1)
+        .map(str::to_owned)
+        .zip(ours)
+        .filter(|(theirs, ours)| theirs != ours)
+        .map(|(theirs, ours)| format!("{theirs} is {ours} here"))
+        .collect();
+    assert!(wrong.is_empty(), "{}", wrong.iter().take(10).cloned().collect::<Vec<_>>().join("\n"));
+    assert_eq!(rows.len() + 1, names.lines().count());
+}
+
+/// Names of all functions below a folder that stand behind an attribute of a test, and of stories of the agent's own
+/// harness.
 fn tests_below(folder: &Path) -> BTreeSet<String> {
     let mut found = BTreeSet::new();
     let mut folders = vec![folder.to_owned()];
@@ -170,6 +190,9 @@ fn tests_in(text: &str) -> Vec<String> {
     let mut found = Vec::new();
     let mut marked = false;
     for line in text.lines().map(str::trim) {
+        if let Some((story, _)) = line.strip_prefix("(\"").and_then(|line| line.split_once("\", |world| ")) {
+            found.push(story.to_owned());
+        }
         if line.starts_with("#[test]") || line.starts_with("#[tokio::test") {
             marked = true;
         } else if marked && !line.starts_with("#[") && !line.starts_with("//") {

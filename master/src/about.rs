@@ -28,6 +28,8 @@ pub struct About {
     pub address: LeaderAddress,
     /// Name of the cluster.
     pub cluster: Option<String>,
+    /// Region and zone.
+    pub domain: Option<v1::DomainInfo>,
     /// When the process started.
     pub started: Timestamp,
     /// All flags with a value.
@@ -55,6 +57,7 @@ impl About {
             address: LeaderAddress { host: config.hostname.clone().unwrap_or_else(|| ip.to_string()), port },
             hostname,
             cluster: config.cluster.clone(),
+            domain: config.domain.clone(),
             started,
             flags: config.flags.clone(),
             external_log_file: config.external_log_file.clone(),
@@ -103,7 +106,7 @@ impl About {
                 ip: Some(self.ip.to_string()),
                 port: self.port.into(),
             }),
-            domain: None,
+            domain: self.domain.clone(),
             // None of AGENT_UPDATE, AGENT_DRAINING and QUOTA_V2, which Mesos' masters announce, is there yet.
             capabilities: Vec::new(),
         }

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use coordination::{BadUrl, EnsembleUrl};
 use model::flags::{BadFlag, Values, bad};
+use wire::v1::DomainInfo;
 
 use crate::service::{LINK_LIMITS, Limits, Patience, STREAM_LIMITS, WATCH_LIMITS};
 
@@ -68,6 +69,10 @@ pub struct Config {
     pub max_unreachable_tasks: usize,
     /// Frameworks with user root are accepted. Mesos: true.
     pub root_submissions: bool,
+    /// Region and zone of this host.
+    pub domain: Option<DomainInfo>,
+    /// Agents without a domain are refused.
+    pub require_agent_domain: bool,
     /// Least time between two agents that are marked unreachable, if set.
     pub agent_removal_interval: Option<Duration>,
     /// Share of the known agents that may stay away after a failover, from 0 to 1. Mesos: 1.
@@ -127,6 +132,8 @@ impl Config {
             max_completed_tasks: number(values, "max_completed_tasks_per_framework", 1000)?,
             max_unreachable_tasks: number(values, "max_unreachable_tasks_per_framework", 1000)?,
             root_submissions: values.bool("root_submissions")?,
+            domain: domain(values)?,
+            require_agent_domain: values.bool("require_agent_domain")?,
             agent_removal_interval: removal_interval(values)?,
             recovery_agent_removal_limit: percentage(values, "recovery_agent_removal_limit", 1.0)?,
             max_watchers: at_least_one(values, "max_operator_event_stream_subscribers", 1000)?,
@@ -161,14 +168,13 @@ fn default_registry(ensemble: bool) -> &'static str {
 
 /// What protects a cluster elsewhere must not be dropped in silence.
 fn refuse_unsupported(values: &Values) -> Result<(), BadFlag> {
-    const SWITCHES: [&str; 7] = [
+    const SWITCHES: [&str; 6] = [
         "authenticate_frameworks",
         "authenticate_agents",
         "authenticate_http_readwrite",
         "authenticate_http_readonly",
         "authenticate_http_frameworks",
         "registry_strict",
-        "require_agent_domain",
     ];
     const SETTINGS: [&str; 11] = [
         "credentials",
@@ -238,6 +244,11 @@ fn hostname(values: &Values) -> Result<Option<String>, BadFlag> {
         return Err(bad("hostname", name, "expected a host name such as m1.example.com"));
     }
     Ok(Some(name.to_owned()))
+}
+
+fn domain(values: &Values) -> Result<Option<DomainInfo>, BadFlag> {
+    let Some(text) = values.text("domain") else { return Ok(None) };
+    model::domain::parse(text).map(Some).map_err(|why| bad("domain", text, &why))
 }
 
 fn registry(values: &Values, ensemble: bool) -> Result<Registry, BadFlag> {
@@ -400,6 +411,7 @@ mod tests {
             ("registry", "zookeeper"),
             ("authenticate_agents", "true"),
             ("acls", "{}"),
+            ("domain", "{}"),
         ] {
             assert_eq!(with(&[(name, value)]).unwrap_err().flag, name, "{name}={value}");
         }

@@ -142,6 +142,13 @@ pub const FLAGS: &[Flag] = &[
         "File with this process' log that something else writes; shown as /master/log.",
     ),
     Flag::new("root_submissions", Form::Bool, Some("true"), "Let frameworks run as user root."),
+    Flag::new(
+        "domain",
+        Form::Text,
+        None,
+        "Region and zone of this host, as JSON: {\"fault_domain\":...}. Agents with a domain need a master with one.",
+    ),
+    Flag::new("require_agent_domain", Form::Bool, Some("false"), "Refuse agents without a domain."),
     // What protects a cluster and does not exist here yet is refused, not dropped in silence.
     Flag::new("authenticate_frameworks", Form::Bool, Some("false"), "Refused when true: not supported yet.")
         .aliases(&["authenticate"]),
@@ -167,7 +174,6 @@ pub const FLAGS: &[Flag] = &[
         "Refused when true: not supported yet.",
     ),
     Flag::new("registry_strict", Form::Bool, Some("false"), "Refused when true, as in Mesos."),
-    Flag::new("require_agent_domain", Form::Bool, Some("false"), "Refused when true: not supported yet."),
     Flag::new("credentials", Form::Text, None, "Refused: authentication is not supported yet."),
     Flag::new("acls", Form::Text, None, "Refused: authorization is not supported yet."),
     Flag::new("firewall_rules", Form::Text, None, "Refused: not supported yet."),
@@ -189,7 +195,6 @@ pub const IGNORED: &[&str] = &[
     "authentication_v0_timeout",
     "authenticators",
     "authorizers",
-    "domain",
     "fair_sharing_excluded_resource_names",
     "filter_gpu_resources",
     "framework_sorter",

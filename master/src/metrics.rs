@@ -88,8 +88,10 @@ pub fn leading(about: &About, now: &Now, view: &View) -> Snapshot {
 fn process(snapshot: &mut Snapshot, about: &About, now: &Now) {
     snapshot.gauge("master/uptime_secs", now.at.since(about.started).as_secs_f64());
     snapshot.count("master/elected", usize::from(now.leading));
-    // One queue takes what in Mesos are three.
+    // Mesos counts what waits for the master by what it is; here one queue takes it all, after it was read.
     snapshot.count("master/event_queue_dispatches", now.queued);
+    snapshot.count("master/event_queue_messages", 0);
+    snapshot.count("master/event_queue_http_requests", 0);
     // There is no cache of answers: one view serves all who ask at once.
     snapshot.counter("master/http_cache_hits", 0);
     System::read().add_to(snapshot);

@@ -5,6 +5,7 @@
 #![forbid(unsafe_code)]
 
 pub mod attributes;
+pub mod domain;
 pub mod flags;
 pub mod ids;
 pub mod random;

@@ -59,6 +59,8 @@ pub fn settings(life: u64, epoch: u64) -> Settings {
         max_completed_tasks: 1000,
         max_unreachable_tasks: 1000,
         root_submissions: true,
+        domain: None,
+        require_agent_domain: false,
         agent_removal_interval: None,
         recovery_agent_removal_limit: 1.0,
         max_watchers: 1000,

@@ -62,6 +62,8 @@ impl Stage {
                             settings.max_completed_frameworks = n.parse().expect("a number");
                         }
                         Some(("root_submissions", no)) => settings.root_submissions = no == "true",
+                        Some(("region", name)) => settings.domain = Some(domain(name)),
+                        Some(("require_agent_domain", yes)) => settings.require_agent_domain = yes == "true",
                         Some(("removal_interval", time)) => {
                             settings.agent_removal_interval = Some(duration(time));
                         }
@@ -140,6 +142,7 @@ impl Stage {
                     ..Player::default()
                 });
                 player.total = (*total).to_owned();
+                player.region = option(options, "region").map(str::to_owned);
                 player.id = None;
                 let mut hello = self.hello(name, option(options, "incarnation").unwrap_or("1"));
                 if let Some(address) = option(options, "address") {
@@ -182,14 +185,24 @@ impl Stage {
         self.agents[name].link.unwrap_or_else(|| panic!("{name} has no link"))
     }
 
-    /// `re-registers [incarnation=2] [hostname=h] [with f/t1 RUNNING cpus:1 [head=STARTING], …]`
+    /// `re-registers [incarnation=2] [hostname=h] [total=cpus:8] [with f/t1 RUNNING cpus:1 [head=STARTING], …]`
     fn reregister(&mut self, name: &str, words: &[&str]) {
         let mut parts = words.splitn(2, |word| *word == "with");
         let options = parts.next().unwrap_or_default();
         let reports = parts.next().unwrap_or_default().join(" ");
+        let player = self.agents.get_mut(name).expect("known");
+        if let Some(total) = option(options, "total") {
+            player.total = total.to_owned();
+        }
+        if let Some(region) = option(options, "region") {
+            player.region = Some(region.to_owned()).filter(|region| region != "none");
+        }
         let mut hello = self.hello(name, option(options, "incarnation").unwrap_or("1"));
         if let Some(hostname) = option(options, "hostname") {
             hello.info.hostname = hostname.to_owned();
+        }
+        if let Some(version) = option(options, "version") {
+            hello.version = version.to_owned();
         }
         if let Some(zone) = option(options, "zone") {
             hello.info.attributes = model::attributes::parse(&format!("zone:{zone}")).expect("an attribute");
@@ -354,11 +367,15 @@ fn task_operation(text: &str, head: &[&str], stage: &Stage) -> v1::offer::Operat
 fn describe(info: &mut v1::FrameworkInfo, suppressed: &mut Vec<String>, option: &str) -> bool {
     match option.split_once('=').unwrap_or((option, "")) {
         ("partition_aware", _) => capability(info, Capability::PartitionAware),
+        ("multi_role", "false") => info.capabilities.retain(|c| c.r#type() != Capability::MultiRole),
         ("multi_role", _) => capability(info, Capability::MultiRole),
+        ("role", "none") => info.role = None,
         ("gpus", _) => capability(info, Capability::GpuResources),
+        ("region_aware", _) => capability(info, Capability::RegionAware),
         ("failover", seconds) => info.failover_timeout = Some(seconds.parse().expect("seconds")),
         ("checkpoint", yes) => info.checkpoint = Some(yes == "true"),
         ("role", role) => info.role = Some(role.to_owned()),
+        ("roles", "") => info.roles.clear(),
         ("roles", roles) => info.roles = roles.split(',').map(str::to_owned).collect(),
         ("suppress", roles) => *suppressed = roles.split(',').map(str::to_owned).collect(),
         ("user", user) => info.user = user.to_owned(),
@@ -373,6 +390,12 @@ fn capability(info: &mut v1::FrameworkInfo, capability: Capability) {
     if !info.capabilities.iter().any(|c| c.r#type() == capability) {
         info.capabilities.push(v1::framework_info::Capability { r#type: Some(capability.into()) });
     }
+}
+
+/// A zone of a region.
+pub fn domain(region: &str) -> v1::DomainInfo {
+    let text = format!(r#"{{"fault_domain":{{"region":{{"name":"{region}"}},"zone":{{"name":"a"}}}}}}"#);
+    model::domain::parse(&text).expect("a domain")
 }
 
 fn option<'a>(words: &[&'a str], name: &str) -> Option<&'a str> {

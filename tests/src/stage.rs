@@ -22,6 +22,8 @@ pub struct Player {
     pub id: Option<AgentId>,
     /// What it has.
     pub total: String,
+    /// The region of its domain.
+    pub region: Option<String>,
     /// It doesn't answer pings.
     pub silent: bool,
     /// Where it is.
@@ -172,6 +174,7 @@ impl Stage {
         let info = v1::AgentInfo {
             hostname: format!("{name}.example"),
             resources: total.to_wire(),
+            domain: agent.region.as_deref().map(crate::script::domain),
             ..Default::default()
         };
         AgentHello {

@@ -8,20 +8,26 @@ use serving::system::System;
 
 use super::About;
 use super::legacy::used;
+use crate::containerizer::ContainerTally;
 use crate::logic::{Stage, Task, View};
 
 /// All of them.
-pub(super) fn snapshot(about: &About, view: &View) -> Snapshot {
+pub(super) fn snapshot(about: &About, view: &View, containers: &ContainerTally) -> Snapshot {
     let mut all = Snapshot::default();
     System::read().add_to(&mut all);
     all.gauge("slave/uptime_secs", about.since.elapsed().as_secs_f64());
-    all.gauge("slave/recovery_time_secs", about.recovery.as_secs_f64());
+    if let Some(took) = *about.recovery.borrow() {
+        all.gauge("slave/recovery_time_secs", took.as_secs_f64());
+    }
     all.count("slave/registered", usize::from(view.registered));
     all.count("slave/frameworks_active", view.frameworks.len());
     all.gauge("slave/executor_directory_max_allowed_age_secs", view.garbage_age.as_secs_f64());
     tasks(&mut all, view);
     counters(&mut all, view);
     resources(&mut all, &view.settings.total, &used(view));
+    all.counter("containerizer/mesos/container_destroy_errors", containers.destroy_errors);
+    all.counter("containerizer/mesos/provisioner/remove_container_errors", containers.rootfs_errors);
+    all.timer("containerizer/mesos/provisioner/docker_store/image_pull_ms", &containers.pulls);
     all
 }
 

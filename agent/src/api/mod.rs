@@ -42,8 +42,8 @@ pub(crate) struct About {
     pub(crate) since: Instant,
     /// Processes and threads of containers are counted.
     pub(crate) counts_processes: bool,
-    /// How long finding out what an earlier life left took.
-    pub(crate) recovery: Duration,
+    /// How long finding out what an earlier life left took, once that is over.
+    pub(crate) recovery: watch::Receiver<Option<Duration>>,
     /// All flags with a value.
     pub(crate) flags: Vec<(String, String)>,
 }
@@ -147,7 +147,7 @@ impl Api {
 
     /// Every metric as it is now.
     async fn metrics(&self) -> Result<serving::metrics::Snapshot, Refusal> {
-        Ok(metrics::snapshot(&self.about, &*self.view().await?))
+        Ok(metrics::snapshot(&self.about, &*self.view().await?, &self.sources.containers.tally()))
     }
 
     async fn download(&self, query: Query) -> Result<files::Download, Refusal> {
@@ -170,12 +170,17 @@ impl Api {
     }
 
     async fn view(&self) -> Result<Arc<View>, Refusal> {
+        self.need_recovered()?;
         let view = self.sources.reader.view().await;
-        let view = view.ok_or_else(|| refuse(StatusCode::SERVICE_UNAVAILABLE, "This agent is ending"))?;
-        if view.recovered {
-            return Ok(view);
+        view.ok_or_else(|| refuse(StatusCode::SERVICE_UNAVAILABLE, "This agent is ending"))
+    }
+
+    /// Mesos: 503 while the agent finds out what an earlier life left.
+    fn need_recovered(&self) -> Result<(), Refusal> {
+        match *self.about.recovery.borrow() {
+            Some(_) => Ok(()),
+            None => Err(refuse(StatusCode::SERVICE_UNAVAILABLE, "Agent has not finished recovery")),
         }
-        Err(refuse(StatusCode::SERVICE_UNAVAILABLE, "Agent has not finished recovery"))
     }
 
     async fn blocking<T: Send + 'static>(

@@ -22,17 +22,20 @@ const SIGTERM: i32 = 15;
 
 /// Answers a call.
 pub(super) async fn handle(api: &Api, request: Request<Incoming>) -> Result<Whole, Refusal> {
-    // Mesos' order: method, headers, body, Accept.
+    // Mesos' order: recovered, method, Content-Type, Accept, and only then the body, which is read as a stream.
+    api.need_recovered()?;
     need_post(request.method())?;
     let headers = request.headers().clone();
     let form = media::agent_content_type(&headers).map_err(refused)?;
     let media::Body::Message(form) = form else { return Err(refused(media::unexpected_content_type(false))) };
+    // Whether records will do depends on the call.
+    media::agent_accept(&headers, true).map_err(refused)?;
     let body = read_body(request).await?;
     let call: Call = media::decode_body(form, &body).map_err(|error| bad(&error.to_string()))?;
-    let answer = media::agent_accept(&headers, false).map_err(refused)?.media();
     // Mesos: a number that names no call is as good as none.
     let kind = call.r#type.and_then(|kind| Type::try_from(kind).ok());
     let kind = kind.ok_or_else(|| bad("Expecting 'type' to be present"))?;
+    let answer = media::agent_accept(&headers, false).map_err(refused)?.media();
     match kind {
         Type::KillContainer => kill_container(api, call.kill_container).await,
         Type::PruneImages => prune_images(api, call.prune_images).await,
@@ -117,6 +120,7 @@ async fn kill_container(api: &Api, call: Option<call::KillContainer>) -> Result<
         SIGKILL => Some(Duration::ZERO),
         // As a KILL of its scheduler: SIGKILL follows after the task's own grace period.
         SIGTERM => None,
+        // Mesos sends any; a keeper of ours knows only how to end its container.
         other => return Err(bad(&format!("Signal {other} can't be sent; {SIGTERM} and {SIGKILL} can"))),
     };
     let container = ContainerId::new(call.container_id.value);

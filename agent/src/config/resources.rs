@@ -71,13 +71,5 @@ pub(super) fn attributes(values: &Values) -> Result<Vec<v1::Attribute>, BadFlag>
 /// `--domain`: the region and zone of the host, as JSON.
 pub(super) fn domain(values: &Values) -> Result<Option<v1::DomainInfo>, BadFlag> {
     let Some(text) = values.text("domain") else { return Ok(None) };
-    let refuse = |why: &str| bad("domain", text, why);
-    let domain: v1::DomainInfo =
-        wire::json::from_slice(text.as_bytes()).map_err(|why| refuse(&why.to_string()))?;
-    let expected = "expected {\"fault_domain\":{\"region\":{\"name\":\"r\"},\"zone\":{\"name\":\"z\"}}}";
-    let known = domain.fault_domain.as_ref().ok_or_else(|| refuse(expected))?;
-    if known.region.name.is_empty() || known.zone.name.is_empty() {
-        return Err(refuse(expected));
-    }
-    Ok(Some(domain))
+    model::domain::parse(text).map(Some).map_err(|why| bad("domain", text, &why))
 }

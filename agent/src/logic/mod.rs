@@ -143,7 +143,6 @@ impl State {
         View {
             settings: self.settings.clone(),
             agent: self.agent.clone(),
-            recovered: self.recovered,
             registered: self.registered_link().is_some(),
             frameworks: self.frameworks.clone(),
             completed_frameworks: self.completed_frameworks.clone(),

@@ -203,8 +203,6 @@ pub struct View {
     pub settings: Arc<Settings>,
     /// The agent's id once it has registered.
     pub agent: Option<AgentId>,
-    /// Whether recovery is over.
-    pub recovered: bool,
     /// Whether it is registered right now.
     pub registered: bool,
     /// Frameworks with tasks.

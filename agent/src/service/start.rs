@@ -100,28 +100,11 @@ async fn begin(
 ) -> Result<Running, AgentError> {
     let clock = Clock::start();
     let since = Instant::now();
-    let (parts, recovered) = recover(parts).await?;
-    let recovery = since.elapsed();
-    if config.recover == Recover::Cleanup {
-        return Ok(cleanup(parts, recovered, bound));
-    }
     let endpoint = advertised(&config, bound);
-    let settings = settings(&config, endpoint).await;
-    let (shut_down, shut_down_out) = mpsc::channel(1);
-    let (stop, stop_out) = oneshot::channel();
-    let (agent_id, agent_id_out) = watch::channel(None);
-    let (registered, registered_out) = watch::channel(false);
+    let paths = Paths::new(&config.work_dir);
     let master = watch::Sender::new(None);
     let (inputs, inputs_out) = mpsc::channel(QUEUE);
-    let about = About {
-        pid: format!("slave(1)@{endpoint}"),
-        started: clock.started().as_secs_f64(),
-        since,
-        counts_processes: config.counts_processes,
-        recovery,
-        flags: config.flags,
-    };
-    let paths = Paths::new(&config.work_dir);
+    let (recovery, recovery_out) = watch::channel(None);
     let sources = Sources {
         reader: Reader::new(inputs.clone()),
         paths: paths.clone(),
@@ -129,12 +112,33 @@ async fn begin(
         containers: parts.containers.clone(),
         disk: DiskUsage::default(),
     };
+    let about = About {
+        pid: format!("slave(1)@{endpoint}"),
+        started: clock.started().as_secs_f64(),
+        since,
+        counts_processes: config.counts_processes,
+        recovery: recovery_out,
+        flags: config.flags.clone(),
+    };
+    let pace = Pace::from_environment().map_err(AgentError::Environment)?;
+    let (end, ended) = oneshot::channel();
+    // Mesos: who asks an agent that still recovers is told so.
+    let api = Arc::new(Api::new(about, sources.clone(), pace));
+    let serving = Background(tokio::spawn(server::serve(listener, api, ended)));
+    let (parts, recovered) = recover(parts).await?;
+    if config.recover == Recover::Cleanup {
+        return Ok(cleanup(parts, recovered, bound, Box::new((serving, end, held))));
+    }
+    recovery.send_replace(Some(since.elapsed()));
+    let settings = settings(&config, endpoint).await;
+    let (shut_down, shut_down_out) = mpsc::channel(1);
+    let (stop, stop_out) = oneshot::channel();
+    let (agent_id, agent_id_out) = watch::channel(None);
+    let (registered, registered_out) = watch::channel(false);
     let disk_watch = config.disk_quota.measured.then(|| {
-        let watch = DiskWatch { quota: config.disk_quota, sources: sources.clone() };
+        let watch = DiskWatch { quota: config.disk_quota, sources };
         tokio::spawn(watch.run())
     });
-    let pace = Pace::from_environment().map_err(AgentError::Environment)?;
-    let api = Api::new(about, sources, pace);
     let (disk, disk_thread) = disk(parts.store, inputs)?;
     let (container_events, containers_out) = mpsc::unbounded_channel();
     let reports = Reports::to(move |event| {
@@ -169,7 +173,7 @@ async fn begin(
         stop: stop_out,
     };
     tracing::info!(address = %bound, "the agent is listening");
-    let task = tokio::spawn(live(driver, recovered, ears, listener, Arc::new(api), held));
+    let task = tokio::spawn(live(driver, recovered, ears, (serving, end), held));
     let stop = Some(stop);
     Ok(Running { address: bound, agent_id: agent_id_out, registered: registered_out, shut_down, stop, task })
 }
@@ -179,16 +183,13 @@ async fn live(
     driver: Driver,
     recovered: Recovered,
     ears: Ears,
-    listener: TcpListener,
-    api: Arc<Api>,
+    (mut serving, end): (Background, oneshot::Sender<()>),
     held: Box<dyn Send>,
 ) -> Result<(), AgentError> {
-    let (end, ended) = oneshot::channel();
-    let serving = tokio::spawn(server::serve(listener, api, ended));
     let outcome = driver.run(recovered, ears).await;
     // The server may have ended before.
     let _ = end.send(());
-    let _ = serving.await;
+    let _ = (&mut serving.0).await;
     drop(held);
     outcome
 }
@@ -232,9 +233,10 @@ fn disk(store: Box<dyn CheckpointStore>, inputs: mpsc::Sender<Input>) -> Result<
 }
 
 /// `--recover=cleanup`: everything of before is ended and forgotten, and the agent with it.
-fn cleanup(parts: Parts, recovered: Recovered, bound: SocketAddr) -> Running {
+fn cleanup(parts: Parts, recovered: Recovered, bound: SocketAddr, held: Box<dyn Send>) -> Running {
     let (shut_down, _) = mpsc::channel(1);
     let task = tokio::spawn(async move {
+        let _held = held;
         for container in recovered.containers.keys() {
             parts.containers.destroy(container);
         }

@@ -7,8 +7,9 @@ use std::time::Duration;
 
 use agent::logic::{Event, Exit, ExitStatus, Found, KillCause, Launch, Run};
 use agent::service::{MemoryStore, Parts, Paths, start_with};
-use agent::{Config, Containerizer, Pending, Reports, Running};
+use agent::{Config, ContainerTally, Containerizer, Pending, Reports, Running};
 use model::ContainerId;
+use tokio::sync::oneshot;
 
 use crate::common::{TestMaster, eventually};
 
@@ -19,6 +20,9 @@ pub struct Fake {
     pub calls: Mutex<Vec<String>>,
     pub found: Mutex<BTreeMap<ContainerId, Found>>,
     pub statistics: Mutex<Option<runtime::Statistics>>,
+    pub tally: Mutex<ContainerTally>,
+    /// Recovery waits for this, if it is set.
+    pub recovers: Mutex<Option<oneshot::Receiver<()>>>,
 }
 
 impl Fake {
@@ -51,7 +55,13 @@ impl Fake {
 impl Containerizer for Fake {
     fn recover(&self) -> Pending<'_, Result<BTreeMap<ContainerId, Found>, String>> {
         let found = self.found.lock().unwrap().clone();
-        Box::pin(async move { Ok(found) })
+        let held = self.recovers.lock().unwrap().take();
+        Box::pin(async move {
+            if let Some(held) = held {
+                held.await.unwrap();
+            }
+            Ok(found)
+        })
     }
 
     fn launch(&self, launch: Launch, reports: Reports) {
@@ -89,6 +99,10 @@ impl Containerizer for Fake {
     fn prune_images(&self, excluded: Vec<String>) -> Pending<'_, Result<(), String>> {
         self.call(format!("prune but {excluded:?}"));
         Box::pin(async { Ok(()) })
+    }
+
+    fn tally(&self) -> ContainerTally {
+        self.tally.lock().unwrap().clone()
     }
 
     fn settled(&self) -> Pending<'_, ()> {

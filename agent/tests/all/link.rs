@@ -94,6 +94,29 @@ async fn a_restarted_agent_goes_on_under_its_id() {
     agent.stop().await.unwrap();
 }
 
+/// behaviour.md section 13: `--recover=cleanup` ends everything of before, forgets the agent, and exits.
+#[tokio::test]
+async fn cleaning_up_ends_containers_and_forgets_the_agent() {
+    let mut set = Set::new().await;
+    let agent = set.agent().await;
+    set.master.register().await;
+    set.master.run(&framework("F", true), task("t", "true")).await;
+    let container = set.fake.start(0).await;
+    set.master.status().await;
+    set.master.status().await;
+    agent.stop().await.unwrap();
+    set.fake.found.lock().unwrap().insert(container, Found::Running);
+    let mut agent = set.agent_with(&[("recover", "cleanup")]).await;
+    agent.ended().await.unwrap();
+    assert_eq!(*set.fake.calls.lock().unwrap(), ["destroy"]);
+    // It never spoke to the master, and the next one is another agent.
+    set.fake.found.lock().unwrap().clear();
+    let agent = set.agent().await;
+    let hello = set.master.register().await;
+    assert!(matches!(hello, Body::Register(_)), "{hello:?}");
+    agent.stop().await.unwrap();
+}
+
 #[tokio::test]
 async fn an_agent_that_is_killed_and_started_again_tells_how_a_task_ended() {
     let mut set = Set::new().await;

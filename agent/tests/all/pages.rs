@@ -1,8 +1,12 @@
 //! The pages and the operator API.
 
-use expect_test::expect;
+use std::time::Duration;
 
-use crate::common::{framework, get, get_with, task};
+use agent::logic::{Event, LaunchFailure, LaunchFailureKind};
+use expect_test::expect;
+use wire::v1;
+
+use crate::common::{eventually, framework, get, get_with, post, task};
 use crate::fake::Set;
 
 #[tokio::test]
@@ -61,7 +65,11 @@ async fn the_state_page_shows_what_runs() {
     );
     assert_eq!(executor["container"], container.as_str());
     assert_eq!(executor["tasks"][0]["state"], "TASK_RUNNING");
-    assert_eq!(executor["tasks"][0]["statuses"][1]["container_status"]["executor_pid"], 42);
+    // http.md section 5, T: the executor's process is on /containers alone.
+    let told = &executor["tasks"][0]["statuses"][1]["container_status"];
+    assert_eq!(told["container_id"]["value"], container.as_str());
+    assert_eq!(told["network_infos"][0]["ip_addresses"][0]["ip_address"], "127.0.0.1");
+    assert_eq!(told.as_object().unwrap().len(), 2, "{told}");
     let brief = serde_json::json!({
         "id": state["id"], "hostname": state["hostname"], "pid": state["pid"],
         "attributes": state["attributes"], "resources": state["resources"],
@@ -299,6 +307,14 @@ async fn metrics_have_the_keys_of_mesos() {
     }
     expected.extend(["succeeded", "failed", "pending"].map(|end| format!("gc/path_removals_{end}")));
     expected.extend(
+        [
+            "container_destroy_errors",
+            "filesystem/containers_new_rootfs",
+            "provisioner/remove_container_errors",
+        ]
+        .map(|key| format!("containerizer/mesos/{key}")),
+    );
+    expected.extend(
         ["load_1min", "load_5min", "load_15min", "cpus_total", "mem_total_bytes", "mem_free_bytes"]
             .map(|key| format!("system/{key}")),
     );
@@ -308,9 +324,22 @@ async fn metrics_have_the_keys_of_mesos() {
     assert_eq!((of(&metrics, "slave/registered"), of(&metrics, "slave/tasks_running")), (1.0, 1.0));
     assert_eq!((of(&metrics, "slave/cpus_total"), of(&metrics, "slave/cpus_used")), (6.0, 0.1));
     assert_eq!(of(&metrics, "slave/mem_percent"), 0.0625);
+    // A timer tells nothing before it has measured something.
+    let pull = "containerizer/mesos/provisioner/docker_store/image_pull_ms";
+    assert!(metrics[pull].is_null());
     set.fake.exit(0, 0).await;
     set.master.status().await;
+    let mut tally = agent::ContainerTally { destroy_errors: 2, rootfs_errors: 3, ..Default::default() };
+    tally.pulled(Duration::from_secs(1), Duration::from_millis(250));
+    *set.fake.tally.lock().unwrap() = tally;
     let later = get(at, "/metrics/snapshot?timeout=10secs").await.json();
+    let counted = [
+        "containerizer/mesos/container_destroy_errors",
+        "containerizer/mesos/provisioner/remove_container_errors",
+        pull,
+        &format!("{pull}/count"),
+    ];
+    assert_eq!(counted.map(|key| of(&later, key)), [2.0, 3.0, 250.0, 1.0]);
     let counted = ["slave/tasks_finished", "slave/executors_terminated", "slave/valid_status_updates"];
     assert_eq!(counted.map(|key| of(&later, key)), [1.0, 1.0, 3.0]);
     assert_eq!(get(at, "/metrics/snapshot?timeout=long").await.status, 400);
@@ -345,6 +374,126 @@ async fn long_answers_are_compressed_for_those_who_accept_it() {
     agent.stop().await.unwrap();
 }
 
+/// http.md section 5, T: labels and discovery of a task; who has no statistics is left out of them.
+#[tokio::test]
+async fn a_task_with_labels_and_ports() {
+    let mut set = Set::new().await;
+    let agent = set.agent().await;
+    let at = agent.address();
+    set.master.register().await;
+    let label = v1::Label { key: "k".to_owned(), value: Some("v".to_owned()) };
+    let port = v1::Port {
+        number: 8080,
+        name: Some("http".to_owned()),
+        protocol: Some("tcp".to_owned()),
+        ..Default::default()
+    };
+    let discovery = v1::DiscoveryInfo {
+        name: Some("web".to_owned()),
+        ports: Some(v1::Ports { ports: vec![port] }),
+        ..Default::default()
+    };
+    let info = v1::TaskInfo {
+        labels: Some(v1::Labels { labels: vec![label] }),
+        discovery: Some(discovery),
+        ..task("t", "sleep 9")
+    };
+    set.master.run(&framework("F", true), info).await;
+    set.fake.start(0).await;
+    set.master.status().await;
+    set.master.status().await;
+    let executor = &get(at, "/state").await.json()["frameworks"][0]["executors"][0].clone();
+    for told in [executor, &executor["tasks"][0]] {
+        assert_eq!(told["labels"], serde_json::json!([{"key": "k", "value": "v"}]));
+    }
+    let discovery = &executor["tasks"][0]["discovery"];
+    assert_eq!(
+        (&discovery["name"], &discovery["ports"]["ports"][0]["number"]),
+        (&"web".into(), &8080.into())
+    );
+    assert_eq!(get(at, "/monitor/statistics").await.text(), "[]");
+    let containers = get(at, "/containers").await.json();
+    assert!(containers[0]["statistics"].is_null() && containers[0]["status"].is_object(), "{containers}");
+    // And one that can't be launched is counted.
+    set.master.run(&framework("F", true), task("bad", "true")).await;
+    let (launch, reports) = set.fake.launched(1).await;
+    let failure = LaunchFailure { kind: LaunchFailureKind::Failed, message: "no".to_owned() };
+    reports.tell(Event::ContainerFailed { container: launch.run.container.clone(), failure });
+    set.master.until_end().await;
+    assert_eq!(get(at, "/metrics/snapshot").await.json()["slave/container_launch_errors"], 1.0);
+    agent.stop().await.unwrap();
+}
+
+/// http.md section 1: streams are never compressed, whatever the client accepts.
+#[tokio::test]
+async fn a_file_is_sent_as_it_is() {
+    let mut set = Set::new().await;
+    let agent = set.agent().await;
+    set.master.register().await;
+    set.master.run(&framework("F", true), task("t", "true")).await;
+    set.fake.start(0).await;
+    set.master.status().await;
+    let sandbox = set.paths().sandbox(&set.fake.launched(0).await.0.run);
+    std::fs::create_dir_all(&sandbox).unwrap();
+    std::fs::write(sandbox.join("stdout"), "word ".repeat(1000)).unwrap();
+    let path = format!("/files/download?path={}", sandbox.join("stdout").display());
+    let answer = get_with(agent.address(), &path, "Accept-Encoding: gzip\r\n").await;
+    assert_eq!((answer.status, answer.body.len()), (200, 5000), "{}", answer.text());
+    assert!(!answer.head.contains("content-encoding"), "{}", answer.head);
+    agent.stop().await.unwrap();
+}
+
+/// http.md section 5: arrays, empty when nothing runs; section 3: two /monitor/statistics a second, more wait.
+#[tokio::test]
+async fn statistics_come_at_their_pace() {
+    let set = Set::new().await;
+    let agent = set.agent().await;
+    let at = agent.address();
+    assert_eq!(get(at, "/containers").await.text(), "[]");
+    let began = std::time::Instant::now();
+    for path in ["/monitor/statistics", "/slave(1)/monitor/statistics", "/monitor/statistics.json"] {
+        let answer = get(at, path).await;
+        assert_eq!((answer.status, answer.text().as_str()), (200, "[]"), "{path}");
+    }
+    assert!(began.elapsed() >= Duration::from_secs(1), "{:?}", began.elapsed());
+    agent.stop().await.unwrap();
+}
+
+/// http.md section 3: 503 while recovering; what tells nothing of tasks answers.
+#[tokio::test]
+async fn an_agent_that_still_recovers_says_so() {
+    let set = Set::new().await;
+    let (go_on, held) = tokio::sync::oneshot::channel();
+    *set.fake.recovers.lock().unwrap() = Some(held);
+    let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let meanwhile = async {
+        eventually("it listens", async || tokio::net::TcpStream::connect(free).await.is_ok()).await;
+        let health = br#"{"type":"GET_HEALTH"}"#;
+        // Mesos: before the method and the headers are looked at.
+        for answer in [
+            get(free, "/state").await,
+            get(free, "/slave(1)/containers").await,
+            get(free, "/files/debug").await,
+            get(free, "/api/v1").await,
+            post(free, "/api/v1", "application/json", health).await,
+            post(free, "/api/v1", "text/plain", health).await,
+        ] {
+            assert_eq!((answer.status, answer.text().as_str()), (503, "Agent has not finished recovery"));
+        }
+        for path in ["/health", "/version", "/flags", "/logging/toggle"] {
+            assert_eq!(get(free, path).await.status, 200, "{path}");
+        }
+        go_on.send(()).unwrap();
+    };
+    let port = free.port().to_string();
+    let flags = [("port", port.as_str())];
+    let (agent, ()) = tokio::join!(set.agent_with(&flags), meanwhile);
+    assert_eq!(get(free, "/state").await.status, 200);
+    let metrics = get(free, "/metrics/snapshot").await.json();
+    assert!(metrics["slave/recovery_time_secs"].as_f64().unwrap() > 0.0);
+    agent.stop().await.unwrap();
+}
+
 /// http.md section 5: `/logging/toggle`.
 #[tokio::test]
 async fn the_log_is_asked_for_its_level() {
@@ -356,5 +505,15 @@ async fn the_log_is_asked_for_its_level() {
     for bad in ["level=1", "duration=1secs", "level=-1&duration=1secs", "level=1&duration=x"] {
         assert_eq!(get(at, &format!("/logging/toggle?{bad}")).await.status, 400, "{bad}");
     }
+    // 200 with an empty body.
+    serving::logging::install(|_| Ok(()));
+    let set = get(at, "/logging/toggle?level=2&duration=1hrs").await;
+    assert_eq!((set.status, set.body.len()), (200, 0), "{}", set.text());
+    assert_eq!(get(at, "/logging/toggle").await.text(), "2\n");
+    let body = br#"{"type":"SET_LOGGING_LEVEL","set_logging_level":{"level":1,"duration":{"nanoseconds":3600000000000}}}"#;
+    let set = post(at, "/api/v1", "application/json", body).await;
+    assert_eq!((set.status, set.body.len()), (200, 0), "{}", set.text());
+    let level = post(at, "/api/v1", "application/json", br#"{"type":"GET_LOGGING_LEVEL"}"#).await.json();
+    assert_eq!(level["get_logging_level"]["level"], 1);
     agent.stop().await.unwrap();
 }

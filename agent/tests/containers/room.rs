@@ -13,6 +13,7 @@ use crate::world::{Story, World};
 pub const STORIES: &[(&str, Story)] = &[
     ("output_is_rotated_by_size", |world| Box::pin(rotation(world))),
     ("a_disk_quota", |world| Box::pin(quota(world))),
+    ("a_disk_quota_after_a_restart", |world| Box::pin(quota_after_restart(world))),
     ("finished_sandboxes_are_deleted", |world| Box::pin(garbage(world))),
     ("what_a_container_uses_is_told", |world| Box::pin(statistics(world))),
 ];
@@ -101,6 +102,32 @@ async fn quota(world: &mut World) {
         assert!(last.ends_with("exceeds quota (2MB)"), "{last}");
         let limit = &statuses.last().unwrap().limitation.as_ref().unwrap().resources[0];
         assert_eq!((limit.name.as_str(), limit.scalar.unwrap().value), ("disk", 2.0));
+    }
+}
+
+/// The quota holds for what an agent finds running when it starts.
+async fn quota_after_restart(world: &mut World) {
+    world.flags = vec![("enforce_container_disk_quota", "true"), ("container_disk_watch_interval", "100ms")];
+    let image = world.image();
+    for (id, file) in [("sandbox", "$MESOS_SANDBOX/big"), ("rootfs", "/tmp/big")] {
+        world.start().await;
+        let command = format!(
+            "until [ -e $MESOS_SANDBOX/go ]; do sleep 0.05; done; dd if=/dev/zero of={file} bs=1024 count=3000; sleep 600"
+        );
+        let mut info = with_image(task(id, &command), &image);
+        info.resources.extend(model::resources::parse("disk:2", &model::Role::any()).unwrap().to_wire());
+        world.master.run(&framework("F", true), info).await;
+        while world.master.status().await.state() != v1::TaskState::TaskRunning {}
+        world.stop().await;
+        fs::write(world.sandbox(id).join("go"), "").unwrap();
+        world.start().await;
+        let told = lines(&world.master.until_end().await);
+        let last = told.last().unwrap();
+        assert!(
+            last.starts_with("TASK_FAILED REASON_CONTAINER_LIMITATION_DISK: Disk usage ("),
+            "{id}: {last}"
+        );
+        world.stop().await;
     }
 }
 

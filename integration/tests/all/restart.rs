@@ -266,6 +266,37 @@ fn deep(from: &[PathBuf], name: &str) -> Vec<PathBuf> {
     found
 }
 
+/// Mesos: `--recover=cleanup` ends everything of before and forgets the agent, which then exits.
+#[test]
+fn an_agent_that_cleans_up_ends_its_tasks_and_comes_back_as_another() {
+    needs!();
+    let (mut cluster, _registry, image) = ready();
+    let id = cluster.agent_id();
+    let mut scheduler = cluster.scheduler();
+    sleepers(&mut scheduler, &image, &["in-image", "on-host"]);
+    cluster.kill_agent();
+    cluster.options().agent.push("--recover=cleanup".to_owned());
+    cluster.launch_agent();
+    let status = cluster.agent_process().wait();
+    assert!(status.success(), "{status}: {}", cluster.agent_process().log());
+    cluster.kill_agent();
+    for name in ["in-image", "on-host"] {
+        assert!(processes(name, &scheduler).is_empty(), "{name} runs on");
+    }
+    let left = cluster.scope();
+    eventually("no container is left", || {
+        (left.cgroups().is_empty() && left.processes().is_empty()).then_some(())
+    });
+    cluster.options().agent.pop();
+    cluster.start_agent();
+    let again = eventually("another agent", || Some(cluster.agent_id()).filter(|again| *again != id));
+    scheduler.start(|offer| {
+        assert_eq!(offer["agent_id"]["value"], again.as_str());
+        task("after", offer, shell("true"))
+    });
+    assert_eq!(scheduler.end_of("after")["state"], "TASK_FINISHED");
+}
+
 #[test]
 fn an_update_is_sent_again_after_a_restart_until_it_is_acknowledged() {
     needs!();

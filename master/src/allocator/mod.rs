@@ -32,6 +32,8 @@ pub struct Wants {
     pub shared: bool,
     /// Understands refined reservations (RESERVATION_REFINEMENT).
     pub refinement: bool,
+    /// Takes what is in another region than the master (REGION_AWARE).
+    pub regions: bool,
     /// Own lower bounds by role: any of the quantities of one list entry must be there in full.
     pub minimum: BTreeMap<Role, Vec<Quantities>>,
 }
@@ -43,6 +45,8 @@ pub struct Free {
     pub resources: Resources,
     /// Whether the agent has GPUs at all.
     pub has_gpus: bool,
+    /// Whether it is in another region than the master.
+    pub remote: bool,
 }
 
 /// What a round decides: this framework is offered these resources.
@@ -296,7 +300,7 @@ impl Allocator {
             let Some(free) = free(&agent) else { continue };
             let part = |role: &Role, framework: &FrameworkId, left: &Resources| {
                 let wants = self.clients.get(framework)?;
-                let part = suitable(wants, role, left, free.has_gpus);
+                let part = suitable(wants, role, left, &free);
                 let enough = !part.is_empty() && wants.enough(role, &part);
                 (enough && !self.filters.hides(framework, role, &agent, &part, now)).then_some(part)
             };
@@ -349,8 +353,8 @@ fn usual_minimum(part: &Resources) -> bool {
 }
 
 /// The part of what is left that a framework may get for a role, allocated to the role.
-fn suitable(wants: &Wants, role: &Role, left: &Resources, has_gpus: bool) -> Resources {
-    if has_gpus && !wants.gpus {
+fn suitable(wants: &Wants, role: &Role, left: &Resources, of: &Free) -> Resources {
+    if of.has_gpus && !wants.gpus || of.remote && !wants.regions {
         return Resources::none();
     }
     let part = left.usable_by(role).filter(|resource| {

@@ -47,7 +47,7 @@ impl Cluster {
         let agents = self.agents.clone();
         let free = |agent: &AgentId| {
             let resources = agents.get(agent)?.clone();
-            Some(Free { has_gpus: resources.scalar("gpus") > Milli::ZERO, resources })
+            Some(Free { has_gpus: resources.scalar("gpus") > Milli::ZERO, remote: false, resources })
         };
         let mut grants = self.allocator.round(now, &mut self.random, free);
         for grant in &grants {

@@ -78,9 +78,10 @@ fn expecting(field: &str) -> String {
 
 fn subscribe(call: Call) -> Result<Meaning, String> {
     let subscribe = call.subscribe.ok_or_else(|| expecting("subscribe"))?;
-    let info = subscribe.framework_info;
-    // Mesos: both or neither, and equal.
-    if call.framework_id != info.id {
+    let mut info = subscribe.framework_info;
+    // Mesos: an empty id is none; both or neither, and equal.
+    info.id = info.id.filter(|id| !id.value.is_empty());
+    if call.framework_id.filter(|id| !id.value.is_empty()) != info.id {
         return Err("'framework_id' differs from 'subscribe.framework_info.id'".to_owned());
     }
     if let Some(id) = &info.id {

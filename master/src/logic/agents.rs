@@ -8,7 +8,7 @@ use wire::v1;
 use super::effect::Effect;
 use super::event::{AgentHello, LinkId, Ticket};
 use super::registry::Change;
-use super::state::{Agent, AgentFacts, State};
+use super::state::{Agent, AgentFacts, Settings, State};
 use super::tally::Count;
 use super::waits::{After, Cause, Report};
 use super::{offers, pings, readmission};
@@ -25,7 +25,7 @@ pub(super) fn register(
     out: &mut Vec<Effect>,
 ) {
     state.tally.bump(Count::RegisterAgent);
-    if let Err(why) = check(&hello) {
+    if let Err(why) = check(&state.settings, &hello) {
         return refuse(link, why, out);
     }
     if speaks_for_another(state, link, &hello) {
@@ -81,7 +81,9 @@ pub(super) fn reregister(
     out: &mut Vec<Effect>,
 ) {
     state.tally.bump(Count::ReregisterAgent);
-    if let Err(why) = agent.check().map_err(|bad| bad.to_string()).and_then(|()| check(&report.hello)) {
+    if let Err(why) =
+        agent.check().map_err(|bad| bad.to_string()).and_then(|()| check(&state.settings, &report.hello))
+    {
         return refuse(link, why, out);
     }
     let inner = &state.inner;
@@ -254,7 +256,7 @@ pub(super) fn answer(state: &State, agent: &AgentId) -> Body {
     })
 }
 
-fn check(hello: &AgentHello) -> Result<(), String> {
+fn check(settings: &Settings, hello: &AgentHello) -> Result<(), String> {
     if !is_semver(&hello.version) {
         return Err(format!("'{}' is no version such as 1.2.3", hello.version.escape_default()));
     }
@@ -266,9 +268,18 @@ fn check(hello: &AgentHello) -> Result<(), String> {
         ));
     }
     // Mesos: an agent with a domain can't join a master without one.
-    if hello.info.domain.is_some() {
+    if hello.info.domain.is_some() && settings.domain.is_none() {
         return Err(
-            "the agent has a domain but this master has none; start the agent without --domain".to_owned()
+            "the agent has a domain but this master has none; start the master with --domain, or the \
+                    agent without"
+                .to_owned(),
+        );
+    }
+    if hello.info.domain.is_none() && settings.require_agent_domain {
+        return Err(
+            "the agent has no domain, which --require_agent_domain of this master asks for; start the \
+                    agent with --domain"
+                .to_owned(),
         );
     }
     if hello.info.hostname.is_empty() || hello.address.is_empty() {

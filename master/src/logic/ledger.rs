@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use model::{AgentId, FrameworkId, OfferId, Resources, Role, TaskId, Timestamp};
+use model::{AgentId, FrameworkId, OfferId, Resources, Role, TaskId, Timestamp, domain};
 
 use super::event::Offer;
 use super::inner::TaskKey;
@@ -53,7 +53,14 @@ impl State {
             }
         }
         let has_gpus = agent.total.scalar("gpus") > model::Milli::ZERO;
-        Some(Free { resources, has_gpus })
+        Some(Free { resources, has_gpus, remote: self.is_remote(agent) })
+    }
+
+    /// Mesos: an agent is remote when its region is not the master's; one without a domain is not.
+    fn is_remote(&self, agent: &Agent) -> bool {
+        let own = domain::region(self.settings.domain.as_ref());
+        let its = domain::region(agent.facts.info.domain.as_ref());
+        its.is_some() && its != own
     }
 
     /// Adds a task; its resources count as used unless it has ended.

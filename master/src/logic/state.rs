@@ -41,6 +41,10 @@ pub struct Settings {
     pub max_unreachable_tasks: usize,
     /// Frameworks with user root are accepted. Mesos: true.
     pub root_submissions: bool,
+    /// Region and zone of the master.
+    pub domain: Option<v1::DomainInfo>,
+    /// Agents without a domain are refused.
+    pub require_agent_domain: bool,
     /// Least time between two agents that are marked unreachable, if set.
     pub agent_removal_interval: Option<std::time::Duration>,
     /// Share of the agents of the registry that may be lost when a new leader waits for them. Mesos: 1.

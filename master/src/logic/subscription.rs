@@ -124,6 +124,7 @@ pub(super) fn wants(framework: &Framework) -> Wants {
         revocable: framework.has(Capability::RevocableResources),
         shared: framework.has(Capability::SharedResources),
         refinement: framework.has(Capability::ReservationRefinement),
+        regions: framework.has(Capability::RegionAware),
         minimum: minimums(&framework.info, &framework.roles).unwrap_or_default(),
     }
 }

@@ -98,6 +98,8 @@ fn settings(config: &Config, about: &About, epoch: u64) -> Settings {
         max_completed_tasks: config.max_completed_tasks,
         max_unreachable_tasks: config.max_unreachable_tasks,
         root_submissions: config.root_submissions,
+        domain: config.domain.clone(),
+        require_agent_domain: config.require_agent_domain,
         agent_removal_interval: config.agent_removal_interval,
         recovery_agent_removal_limit: config.recovery_agent_removal_limit,
         max_watchers: config.max_watchers,

@@ -76,6 +76,20 @@ pub async fn get(to: SocketAddr, path: &str) -> Answer {
     send(to, Method::GET, path, &[], "").await
 }
 
+/// Asks for a page until it shows something.
+pub async fn eventually(to: SocketAddr, path: &str, shows: impl Fn(&Value) -> bool) -> Value {
+    soon(async {
+        loop {
+            let page = get(to, path).await.json();
+            if shows(&page) {
+                return page;
+            }
+            tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+        }
+    })
+    .await
+}
+
 pub async fn post_json(to: SocketAddr, path: &str, body: &str) -> Answer {
     send(to, Method::POST, path, &[("content-type", "application/json")], body.to_owned()).await
 }

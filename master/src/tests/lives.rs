@@ -12,9 +12,9 @@ use wire::v1::scheduler::call::{self, Type};
 use wire::v1::scheduler::event;
 
 use super::agent::{self, Agent};
-use super::client::{get, post_json};
+use super::client::{eventually, get, post_json};
 use super::scheduler::{self, Scheduler, part, task};
-use super::{config, soon, start, with_file};
+use super::{config, start, with_file};
 use crate::config::Config;
 
 #[tokio::test]
@@ -72,20 +72,6 @@ async fn calls_must_name_the_current_stream() {
     eventually(to, "/frameworks", |page| page["frameworks"][0]["connected"] == false).await;
     assert_eq!(post_json(to, scheduler::PATH, &body).await.status, StatusCode::FORBIDDEN);
     master.stop().await.unwrap();
-}
-
-/// Asks for a page until it shows something.
-async fn eventually(to: std::net::SocketAddr, path: &str, shows: impl Fn(&Value) -> bool) -> Value {
-    soon(async {
-        loop {
-            let page = get(to, path).await.json();
-            if shows(&page) {
-                return page;
-            }
-            tokio::time::sleep(std::time::Duration::from_millis(10)).await;
-        }
-    })
-    .await
 }
 
 #[tokio::test]

@@ -7,7 +7,8 @@
 //! |---|---|
 //! | http 1: both spellings, `.json`, trailing slash, longest prefix, 404 with an empty body, `/..` | negotiation::paths_and_pages_answer_in_every_spelling |
 //! | http 1: pipelined requests are answered in order | process::pipelined_requests_are_answered_in_order |
-//! | http 1: gzip of bodies of 1024 bytes and more, not of streams | process::large_answers_are_compressed_for_those_who_take_it |
+//! | http 1: gzip of bodies of 1024 bytes and more | process::large_answers_are_compressed_for_those_who_take_it |
+//! | http 1: streams and files are not compressed | several::streams_are_never_compressed |
 //! | http 1: `?jsonp=NAME`, `text/javascript` | process::codes_of_the_pages_of_every_process |
 //! | http 1: 405 with Allow and a text; 501 for UNKNOWN | negotiation::checks_of_the_operator_endpoint_come_in_mesos_order |
 //! | http 2: 307 with `//host:port`, 503 without a leader and before recovery; /redirect, /health, /flags, /version everywhere | ends::who_does_not_lead_sends_clients_to_the_leader_and_a_lost_leadership_ends_it |
@@ -26,15 +27,23 @@
 //! | http 4: GET_METRICS | process::metrics_have_the_keys_of_mesos |
 //! | http 4: GET_ and SET_LOGGING_LEVEL, 200 with an empty body | process::the_level_of_the_log_is_set_for_a_while |
 //! | http 4: LIST_FILES and READ_FILE: 400, 404 | negotiation::checks_of_the_operator_endpoint_come_in_mesos_order |
+//! | http 4: GET_AGENTS has recovered agents | several::agents_that_are_not_back_yet |
 //! | http 4: MARK_AGENT_GONE: 200 again, 404, 503 | story agent_gone |
 //! | http 4: TEARDOWN 200 empty, 400 unknown | lives::a_framework_torn_down_ends_everywhere |
 //! | http 5: /state, /state-summary, /slaves, /frameworks, /tasks, /roles, field by field | pages::pages_look_as_in_mesos |
+//! | http 5: every list of an empty cluster | several::pages_of_an_empty_cluster |
+//! | http 5: S of an agent that is away | several::two_agents_of_which_one_is_away |
+//! | http 5: F connected, disconnected, completed; /roles of several frameworks, with all above | several::several_frameworks_and_their_roles |
+//! | http 5: T with labels and networks of its statuses | several::a_status_with_everything |
 //! | http 5: /files/browse, read, download, debug; /logging/toggle; /system/stats.json | process::codes_of_the_pages_of_every_process |
 //! | http 5: /version | process::the_version_is_that_of_the_api |
 //! | metrics: keys of /metrics/snapshot | process::metrics_have_the_keys_of_mesos |
+//! | metrics: transitions by state, source and reason | several::a_status_with_everything |
+//! | metrics: the size of a registry in a file | several::agents_that_are_not_back_yet |
 //! | metrics: two snapshots a second, more wait | process::snapshots_of_metrics_come_at_their_pace |
 //! | flags: publish_per_framework_metrics | process::metrics_of_frameworks_can_be_left_out |
 //! | flags: max_operator_event_stream_subscribers, the oldest is closed | watching::beyond_the_limit_the_oldest_operator_is_closed |
+//! | flags: max_completed_tasks_per_framework | several::completed_tasks_are_kept_as_many_as_told |
 //! | flags: offer_timeout | story offer_timeout |
 //! | flags: agent_removal_rate_limit | story agent_removal_rate_limit |
 //! | flags: recovery_agent_removal_limit | story recovery_agent_removal_limit |
@@ -53,6 +62,9 @@
 //! | behaviour 8: RECONCILE while agents are recovered | story reconcile_after_failover |
 //! | behaviour 8: KILL on a disconnected agent is remembered | story kill_while_agent_is_away |
 //! | behaviour 9: agents below 1.0.0 are refused | story version_too_old |
+//! | behaviour 9, http 5: domains of master and agents | several::regions_and_zones_are_told |
+//! | behaviour 2, 9: agents of other regions, with and without REGION_AWARE; refused ones | story agent_domains |
+//! | behaviour 13: agents that come back with more or less | story agent_comes_back_with_another_total |
 //! | behaviour 9: unregistering while another write is under way | story unregister_while_written |
 //! | behaviour 22: the event stream in order | story operators_watch |
 
@@ -67,6 +79,7 @@ mod negotiation;
 mod pages;
 mod process;
 mod scheduler;
+mod several;
 mod watcher;
 mod watching;
 

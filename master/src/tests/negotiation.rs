@@ -282,6 +282,14 @@ async fn checks_of_the_operator_endpoint_come_in_mesos_order() {
             "not there",
         ),
         (
+            "READ_FILE of what is not there is 404",
+            Method::POST,
+            &[JSON],
+            r#"{"type":"READ_FILE","read_file":{"path":"/none","offset":0}}"#,
+            404,
+            "not there",
+        ),
+        (
             "READ_FILE that leads out is 400",
             Method::POST,
             &[JSON],

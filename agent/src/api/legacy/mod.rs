@@ -188,10 +188,30 @@ fn status_value(status: &v1::TaskStatus) -> Value {
         "timestamp": status.timestamp(),
     });
     insert_labels(&mut value, status.labels.as_ref());
-    insert(&mut value, "container_status", status.container_status.as_ref());
+    if let (Some(container), Some(value)) = (&status.container_status, value.as_object_mut()) {
+        value.insert("container_status".to_owned(), container_status(container));
+    }
     if let (Some(healthy), Some(value)) = (status.healthy, value.as_object_mut()) {
         value.insert("healthy".to_owned(), healthy.into());
     }
+    value
+}
+
+/// Mesos: without the executor's process, which `/containers` tells.
+fn container_status(status: &v1::ContainerStatus) -> Value {
+    let mut value = json!({});
+    insert(&mut value, "container_id", status.container_id.as_ref());
+    if let (false, Some(value)) = (status.network_infos.is_empty(), value.as_object_mut()) {
+        value.insert("network_infos".to_owned(), status.network_infos.iter().map(network_info).collect());
+    }
+    insert(&mut value, "cgroup_info", status.cgroup_info.as_ref());
+    value
+}
+
+/// Mesos: as the message, but for its labels, which are a plain list on these pages.
+fn network_info(info: &v1::NetworkInfo) -> Value {
+    let mut value = object_of(&v1::NetworkInfo { labels: None, ..info.clone() });
+    insert_labels(&mut value, info.labels.as_ref());
     value
 }
 
@@ -214,5 +234,71 @@ fn insert_labels(value: &mut Value, labels: Option<&v1::Labels>) {
     });
     if let Some(object) = value.as_object_mut() {
         object.insert("labels".to_owned(), pairs.collect());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// http.md section 5, T: labels as a list of pairs, NetworkInfo with all its parts.
+    #[test]
+    fn a_status_with_everything() {
+        let label = |key: &str, value: Option<&str>| v1::Label {
+            key: key.to_owned(),
+            value: value.map(str::to_owned),
+        };
+        let labels = v1::Labels { labels: vec![label("k", Some("v")), label("bare", None)] };
+        let address = v1::network_info::IpAddress {
+            protocol: Some(v1::network_info::Protocol::IPv4.into()),
+            ip_address: Some("10.1.2.3".to_owned()),
+        };
+        let mapping = v1::network_info::PortMapping {
+            host_port: 31_000,
+            container_port: 80,
+            protocol: Some("tcp".to_owned()),
+        };
+        let network = v1::NetworkInfo {
+            groups: vec!["public".to_owned()],
+            labels: Some(labels.clone()),
+            ip_addresses: vec![address],
+            name: Some("net".to_owned()),
+            port_mappings: vec![mapping],
+        };
+        let container_status = v1::ContainerStatus {
+            container_id: Some(v1::ContainerId { value: "c".to_owned(), parent: None }),
+            network_infos: vec![network],
+            executor_pid: Some(42),
+            ..Default::default()
+        };
+        let status = v1::TaskStatus {
+            state: v1::TaskState::TaskRunning.into(),
+            timestamp: Some(1.5),
+            labels: Some(labels),
+            container_status: Some(container_status),
+            healthy: Some(true),
+            // Not on the page.
+            reason: Some(v1::task_status::Reason::TaskHealthCheckStatusUpdated.into()),
+            message: Some("well".to_owned()),
+            ..Default::default()
+        };
+        let pairs = json!([{"key": "k", "value": "v"}, {"key": "bare"}]);
+        let network = json!({
+            "groups": ["public"],
+            "labels": pairs,
+            "ip_addresses": [{"protocol": "IPv4", "ip_address": "10.1.2.3"}],
+            "name": "net",
+            "port_mappings": [{"host_port": 31_000, "container_port": 80, "protocol": "tcp"}],
+        });
+        assert_eq!(
+            status_value(&status),
+            json!({
+                "state": "TASK_RUNNING",
+                "timestamp": 1.5,
+                "labels": pairs,
+                "container_status": {"container_id": {"value": "c"}, "network_infos": [network]},
+                "healthy": true,
+            })
+        );
     }
 }

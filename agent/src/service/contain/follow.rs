@@ -9,7 +9,7 @@ use runtime::{Ending, Statistics};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixStream;
 
-use super::{Containers, End, Kill, LOST, of_failure, of_record};
+use super::{Containers, End, Kill, LOST, of_failure};
 use crate::containerizer::Reports;
 use crate::logic::Event;
 
@@ -40,7 +40,7 @@ impl Containers {
         let mut stream = Some(stream);
         for _ in 0..=RECONNECTS {
             let Some(mut keeper) = stream.take() else { break };
-            match converse(container, &mut keeper, kill, reports).await {
+            match self.converse(container, &mut keeper, kill, reports).await {
                 Ok(last) => return last,
                 Err(error) => tracing::debug!(%container, "the connection to the keeper ended: {error}"),
             }
@@ -56,7 +56,7 @@ impl Containers {
         let ending = self.blocking(move |inner| id.ok().and_then(|id| inner.runtime.ending(&id))).await;
         let container = container.clone();
         match ending.ok().flatten() {
-            Some(Ending::Exited(record)) => Event::ContainerExited { container, exit: of_record(&record) },
+            Some(Ending::Exited(record)) => Event::ContainerExited { container, exit: self.exit(&record) },
             Some(Ending::Failed(failure)) => {
                 Event::ContainerFailed { container, failure: of_failure(&failure) }
             }
@@ -87,6 +87,52 @@ impl Containers {
         tokio::time::timeout(LONGEST_ANSWER, asked).await.ok()?.ok()
     }
 
+    /// Passes kills on and reports back until the end is reported.
+    ///
+    /// # Errors
+    /// The connection broke before.
+    async fn converse(
+        &self,
+        container: &ContainerId,
+        keeper: &mut UnixStream,
+        kill: &mut Kill,
+        reports: &Reports,
+    ) -> io::Result<Event> {
+        let mut decoder = Decoder::default();
+        let mut buffer = vec![0; 4096];
+        // A kill that came before is passed on as well.
+        kill.mark_changed();
+        let mut listening = true;
+        loop {
+            while let Some(report) = decoder.next::<Report>().map_err(io::Error::other)? {
+                let container = container.clone();
+                match report {
+                    Report::Started { pid, .. } => reports.tell(Event::ContainerStarted { container, pid }),
+                    Report::Exited(record) => {
+                        return Ok(Event::ContainerExited { container, exit: self.exit(&record) });
+                    }
+                    Report::Failed(failure) => {
+                        return Ok(Event::ContainerFailed { container, failure: of_failure(&failure) });
+                    }
+                    _ => {}
+                }
+            }
+            tokio::select! {
+                changed = kill.changed(), if listening => {
+                    listening = changed.is_ok();
+                    let end = *kill.borrow_and_update();
+                    if let Some(end) = end {
+                        tell(keeper, end).await?;
+                    }
+                }
+                read = keeper.read(&mut buffer) => match read? {
+                    0 => return Err(io::ErrorKind::UnexpectedEof.into()),
+                    length => decoder.feed(&buffer[..length]),
+                },
+            }
+        }
+    }
+
     /// SIGKILLs a container and waits for its end.
     pub(super) async fn kill_now(&self, container: &ContainerId, mut stream: UnixStream) {
         let ended = async {
@@ -98,52 +144,10 @@ impl Containers {
         match tokio::time::timeout(LONGEST_END, ended).await {
             Ok(Ok(())) => {}
             Ok(Err(error)) => tracing::debug!(%container, "while killing: {error}"),
-            Err(_) => tracing::warn!(%container, "does not end although it was killed"),
-        }
-    }
-}
-
-/// Passes kills on and reports back until the end is reported.
-///
-/// # Errors
-/// The connection broke before.
-async fn converse(
-    container: &ContainerId,
-    keeper: &mut UnixStream,
-    kill: &mut Kill,
-    reports: &Reports,
-) -> io::Result<Event> {
-    let mut decoder = Decoder::default();
-    let mut buffer = vec![0; 4096];
-    // A kill that came before is passed on as well.
-    kill.mark_changed();
-    let mut listening = true;
-    loop {
-        while let Some(report) = decoder.next::<Report>().map_err(io::Error::other)? {
-            let container = container.clone();
-            match report {
-                Report::Started { pid, .. } => reports.tell(Event::ContainerStarted { container, pid }),
-                Report::Exited(record) => {
-                    return Ok(Event::ContainerExited { container, exit: of_record(&record) });
-                }
-                Report::Failed(failure) => {
-                    return Ok(Event::ContainerFailed { container, failure: of_failure(&failure) });
-                }
-                _ => {}
+            Err(_) => {
+                tracing::warn!(%container, "does not end although it was killed");
+                self.lock_tally().destroy_errors += 1;
             }
-        }
-        tokio::select! {
-            changed = kill.changed(), if listening => {
-                listening = changed.is_ok();
-                let end = *kill.borrow_and_update();
-                if let Some(end) = end {
-                    tell(keeper, end).await?;
-                }
-            }
-            read = keeper.read(&mut buffer) => match read? {
-                0 => return Err(io::ErrorKind::UnexpectedEof.into()),
-                length => decoder.feed(&buffer[..length]),
-            },
         }
     }
 }

@@ -2,6 +2,7 @@
 
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Instant;
 
 use images::{DockerConfig, ImageName, ImageStore, NoProgress, PrunePolicy, PullOptions};
 use model::ContainerId;
@@ -29,10 +30,12 @@ impl Containers {
             invalid("The image's config is no config.json as Docker writes it")
         })?;
         let options = PullOptions { force: wanted.force, secret };
+        let began = Instant::now();
         let image = tokio::select! {
             pulled = images.pull(&name, options, Arc::new(NoProgress)) => pulled,
             _ = kill.wait_for(Option::is_some) => return Err(killed()),
         };
+        self.lock_tally().pulled(self.0.began.elapsed(), began.elapsed());
         let image = image.map_err(|error| {
             failed(format!("Can't pull the image '{}': {}", wanted.name, crate::chain(&error)))
         })?;

@@ -10,7 +10,7 @@ mod spec;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use images::{ImageStore, PrunePolicy};
 use model::ContainerId;
@@ -21,7 +21,7 @@ use tokio::task::{JoinHandle, spawn_blocking};
 
 use super::paths::Paths;
 use super::sandbox;
-use crate::containerizer::{Containerizer, Pending, Reports};
+use crate::containerizer::{ContainerTally, Containerizer, Pending, Reports};
 use crate::logic::{
     Event, Exit, ExitStatus, Found, KillCause, Launch, LaunchFailure, LaunchFailureKind, Run,
 };
@@ -50,12 +50,34 @@ struct Inner {
     common: Common,
     kills: Mutex<BTreeMap<ContainerId, watch::Sender<Option<End>>>>,
     removals: watch::Sender<usize>,
+    tally: Mutex<ContainerTally>,
+    /// What the tally's times are told from.
+    began: Instant,
 }
 
 impl Containers {
     pub(crate) fn new(runtime: Runtime, images: ImageStore, paths: Paths, common: Common) -> Containers {
-        let (kills, removals) = (Mutex::default(), watch::Sender::new(0));
-        Containers(Arc::new(Inner { runtime, images, paths, common, kills, removals }))
+        Containers(Arc::new(Inner {
+            runtime,
+            images,
+            paths,
+            common,
+            kills: Mutex::default(),
+            removals: watch::Sender::new(0),
+            tally: Mutex::default(),
+            began: Instant::now(),
+        }))
+    }
+
+    /// Counts are whole whatever becomes of who counts.
+    fn lock_tally(&self) -> std::sync::MutexGuard<'_, ContainerTally> {
+        self.0.tally.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What a keeper wrote of an end.
+    fn exit(&self, record: &runtime::ExitRecord) -> Exit {
+        self.lock_tally().destroy_errors += u64::from(!record.left_behind.is_empty());
+        of_record(record)
     }
 
     /// Lets a kill reach the container from now until its task ends.
@@ -165,16 +187,18 @@ impl Containers {
 
     /// Removes processes, cgroups, the record and the root filesystem of a container whose keeper is gone.
     async fn clear(&self, container: &ContainerId) {
-        let name = container.clone();
+        let (name, own) = (container.clone(), self.clone());
         let cleared = self.blocking(move |inner| {
             if let Ok(id) = runtime::ContainerId::new(name.as_str())
                 && let Err(error) = inner.runtime.cleanup(&id)
             {
                 tracing::warn!(container = %name, "{}", crate::chain(&error));
+                own.lock_tally().destroy_errors += 1;
             }
             let folder = inner.paths.rootfs(&name);
             if let Err(error) = drop_rootfs(&inner.images, &folder) {
                 tracing::warn!(container = %name, "can't remove {}: {error}", folder.display());
+                own.lock_tally().rootfs_errors += 1;
             }
         });
         if let Err(failure) = cleared.await {
@@ -257,6 +281,10 @@ impl Containerizer for Containers {
             keep,
             ..PrunePolicy::default()
         }))
+    }
+
+    fn tally(&self) -> ContainerTally {
+        self.lock_tally().clone()
     }
 
     fn settled(&self) -> Pending<'_, ()> {

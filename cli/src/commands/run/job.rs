@@ -54,6 +54,12 @@ pub const FLAGS: &[Flag] = &[
         Some("1mins"),
         "How long the task outlives a vanished `tepui run`.",
     ),
+    Flag::new(
+        "reconnect_timeout",
+        Form::Duration,
+        None,
+        "How long a master that went away is waited for; default --failover_timeout, after which it ends the task.",
+    ),
     Flag::new("content_type", Form::Text, Some("protobuf"), "How to speak to the master: protobuf or json."),
     Flag::new("quiet", Form::Bool, Some("false"), "Print nothing but the task's output and why it failed."),
 ];
@@ -80,6 +86,8 @@ pub struct Job {
     pub wait: Duration,
     /// How long it outlives us.
     pub failover_timeout: Duration,
+    /// How long a master that went away is waited for.
+    pub reconnect_timeout: Duration,
     /// No chatter.
     pub quiet: bool,
     /// Seed of ids and pauses.
@@ -110,6 +118,7 @@ impl Job {
             values.text("image").map(|image| image.strip_prefix("docker://").unwrap_or(image).to_owned());
         let command = command(flags, repeated.argv, image.is_some())?;
         let name = values.text("name").map_or_else(|| name(&command, image.as_deref()), str::to_owned);
+        let failover_timeout = values.duration("failover_timeout")?.unwrap_or(Duration::from_secs(60));
         let mut job = Job {
             master: api::master(flags)?,
             media: media(values.text("content_type").unwrap_or("protobuf"))?,
@@ -131,7 +140,8 @@ impl Job {
             principal: values.text("principal").map(str::to_owned),
             kill_after: values.duration("kill_after")?,
             wait: values.duration("wait")?.unwrap_or(Duration::from_secs(15)),
-            failover_timeout: values.duration("failover_timeout")?.unwrap_or(Duration::from_secs(60)),
+            failover_timeout,
+            reconnect_timeout: values.duration("reconnect_timeout")?.unwrap_or(failover_timeout),
             quiet: values.bool("quiet")?,
             seed: u64::from_le_bytes(seed),
         };

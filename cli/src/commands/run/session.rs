@@ -1,5 +1,6 @@
 //! One run from the first subscription to the last byte of output.
 
+mod absence;
 mod framework;
 mod orders;
 mod signals;
@@ -23,16 +24,15 @@ use super::ending::Ending;
 use super::job::Job;
 use crate::context::{Trouble, failed};
 use crate::print;
+use absence::Absence;
 use framework::framework;
 use signals::Signals;
 use task::{Phase, Placed};
 
-/// How long the first connection to a master is tried.
-const CONNECT: Duration = Duration::from_secs(3);
 /// How long a session with an ensemble outlives a silence.
 const SESSION: Duration = Duration::from_secs(10);
-/// How long an ensemble is asked who leads.
-const FINDING: Duration = Duration::from_secs(15);
+/// How long the output of a task that is left running is read on, and how long the master may take to end it.
+const PARTING: Duration = Duration::from_secs(5);
 
 /// Runs the job; its exit code.
 ///
@@ -59,8 +59,8 @@ pub async fn run(job: Job) -> Result<u8, Trouble> {
         }
     };
     run.drain().await;
-    run.leave().await;
-    if let Some(message) = ending.message {
+    let parting = run.leave().await;
+    for message in ending.message.into_iter().chain(parting) {
         eprintln!("tepui: {message}");
     }
     Ok(ending.code)
@@ -75,15 +75,18 @@ struct Run {
     http: Http,
     scheduler: Scheduler,
     framework: Option<String>,
-    connected: bool,
+    /// Since when there is no master; none while there is one.
+    away: Option<Absence>,
     phase: Phase,
     tries: u32,
-    started: Instant,
     /// Exit code to end with once it is killed, and when KILL was sent last.
     killing: Option<(u8, Instant)>,
+    /// When a signal asked for the end.
+    interrupted: Option<Instant>,
+    /// Left before its end was heard of.
+    abandoned: bool,
     asked: Instant,
     noted: bool,
-    last_failure: Option<String>,
     broken_output: mpsc::Receiver<anyhow::Error>,
     output_errors: mpsc::Sender<anyhow::Error>,
 }
@@ -104,14 +107,14 @@ impl Run {
             http: Http::new(),
             scheduler,
             framework: None,
-            connected: false,
+            away: Some(Absence::since(now)),
             phase: Phase::Wanting(now),
             tries: 0,
-            started: now,
             killing: None,
+            interrupted: None,
+            abandoned: false,
             asked: now,
             noted: false,
-            last_failure: None,
             broken_output,
             output_errors,
         }
@@ -134,49 +137,22 @@ impl Run {
     async fn notice(&mut self, notice: Notice) -> Step {
         match notice {
             Notice::Subscribed { framework_id, again } => {
-                self.connected = true;
+                let absence = self.away.take();
                 self.framework = Some(framework_id.as_str().to_owned());
                 if again {
-                    self.note("connected to the master again");
+                    let seconds = absence.map_or(0, |absence| absence.seconds());
+                    self.note(&format!("connected to the master again after {seconds} s"));
                     self.ask_again().await;
                 }
                 Ok(None)
             }
-            Notice::Disconnected { why } => {
-                self.connected = false;
-                self.note(&format!("lost the master ({why}); the task is not affected, trying again"));
-                Ok(None)
-            }
-            Notice::Unreachable { why, .. } => {
-                self.last_failure = Some(why);
-                self.give_up_connecting()
-            }
+            Notice::Disconnected { why } => self.lost(why),
+            Notice::Unreachable { why, .. } => self.not_reached(why),
             Notice::Failed { why } => {
                 Err(anyhow!("the master at {} ended the framework: {why}", self.job.master))
             }
             Notice::NotSent(call) => self.not_launched(&call).await,
             Notice::Event(event) => self.event(*event).await,
-        }
-    }
-
-    /// A master that has never answered is probably not there.
-    fn give_up_connecting(&self) -> Step {
-        match &self.last_failure {
-            Some(why) if self.framework.is_none() && self.started.elapsed() >= CONNECT => Err(anyhow!(
-                "no master at {}: {why}; start one with `tepui master` or `tepui dev`, or name it with --master",
-                self.job.master
-            )),
-            None if self.framework.is_none()
-                && self.started.elapsed() >= FINDING
-                && self.detector.leader().borrow().is_none() =>
-            {
-                Err(anyhow!(
-                    "{} names no leading master; look whether a majority of its servers runs, and whether masters with \
-                     the same --zk do",
-                    self.job.master
-                ))
-            }
-            _ => Ok(None),
         }
     }
 
@@ -220,14 +196,20 @@ impl Run {
         }
     }
 
-    /// Waits until all output was copied.
+    /// Waits until all output was copied; of a task that is left running what there is.
     async fn drain(&mut self) {
         let Phase::Launched(Placed { output: Some(output), .. }) = &mut self.phase else { return };
         output.ended.send_replace(true);
-        for copy in output.copies.drain(..) {
-            // It can't fail but by a panic of ours, which was printed.
-            let _ = copy.await;
-        }
+        let patience = if self.abandoned { PARTING } else { Duration::MAX };
+        let copies = output.copies.drain(..).collect::<Vec<_>>();
+        let copied = async {
+            for copy in copies {
+                // It can't fail but by a panic of ours, which was printed.
+                let _ = copy.await;
+            }
+        };
+        // What an agent doesn't give by then is given up; where to look for it is said.
+        let _ = tokio::time::timeout(patience, copied).await;
         while let Ok(error) = self.broken_output.try_recv() {
             if !print::is_closed_pipe(&error) {
                 eprintln!("tepui: {error:#}");
@@ -235,11 +217,14 @@ impl Run {
         }
     }
 
-    /// Ends the framework.
-    async fn leave(&mut self) {
-        if self.connected {
-            self.scheduler.call(launch::plain(call::Type::Teardown)).await;
-            let _ = tokio::time::timeout(Duration::from_secs(5), self.scheduler.flush()).await;
+    /// Ends the framework; what to say when the master doesn't take it and the task may live on.
+    async fn leave(&mut self) -> Option<String> {
+        if self.away.is_some() {
+            return None;
         }
+        self.scheduler.call(launch::plain(call::Type::Teardown)).await;
+        let taken = tokio::time::timeout(PARTING, self.scheduler.flush()).await.is_ok();
+        (self.abandoned && !taken)
+            .then(|| format!("the master at {} doesn't answer; {}", self.job.master, self.left_running()))
     }
 }

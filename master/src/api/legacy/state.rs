@@ -19,12 +19,18 @@ pub fn write(o: &mut Object<'_>, about: &About, view: &View) {
     o.count("activated_slaves", active);
     o.count("deactivated_slaves", view.agents.len() - active);
     o.count("unreachable_slaves", view.unreachable);
+    if let Some(domain) = &about.domain {
+        o.message("domain", domain);
+    }
     o.text("leader", &about.pid());
     o.object("leader_info", |o| {
         o.text("id", about.id.as_str());
         o.text("pid", &about.pid());
         o.count("port", about.port.into());
         o.text("hostname", &about.hostname);
+        if let Some(domain) = &about.domain {
+            o.message("domain", domain);
+        }
     });
     o.text_if("cluster", about.cluster.as_deref());
     let log = about.external_log_file.as_ref().map(|file| file.to_string_lossy());

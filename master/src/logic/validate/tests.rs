@@ -26,6 +26,8 @@ fn state() -> State {
         max_completed_tasks: 5,
         max_unreachable_tasks: 5,
         root_submissions: true,
+        domain: None,
+        require_agent_domain: false,
         agent_removal_interval: None,
         recovery_agent_removal_limit: 1.0,
         max_watchers: 1000,

@@ -26,8 +26,15 @@ impl Run {
         if let Some(ending) = self.unexplained() {
             return Ok(Some(ending));
         }
-        if !self.connected {
-            return Ok(None);
+        if self.kill_after_has_passed() {
+            self.note(match self.away {
+                None => "--kill_after has passed; killing the task",
+                Some(_) => "--kill_after has passed; the task is killed as soon as the master answers",
+            });
+            return self.kill(1).await;
+        }
+        if self.away.is_some() {
+            return self.wait_for_master();
         }
         match &self.phase {
             Phase::Wanting(since) if since.elapsed() > Duration::from_secs(2) => {
@@ -35,11 +42,6 @@ impl Run {
             }
             Phase::Wanting(_) => {}
             Phase::Launched(placed) => {
-                let over = |since: Instant| self.job.kill_after.is_some_and(|after| since.elapsed() >= after);
-                if self.killing.is_none() && placed.running_since.is_some_and(over) {
-                    self.note("--kill_after has passed; killing the task");
-                    return self.kill(1).await;
-                }
                 let silent = !placed.seen && self.asked.elapsed() >= REPEAT;
                 if silent || self.killing.is_some_and(|(_, sent)| sent.elapsed() >= REPEAT) {
                     self.ask_again().await;
@@ -47,6 +49,13 @@ impl Run {
             }
         }
         Ok(None)
+    }
+
+    /// The time runs whether the master is there or not.
+    fn kill_after_has_passed(&self) -> bool {
+        let Phase::Launched(placed) = &self.phase else { return false };
+        let since = placed.running_since.filter(|_| self.killing.is_none());
+        since.zip(self.job.kill_after).is_some_and(|(since, after)| since.elapsed() >= after)
     }
 
     /// Whether any agent is large enough; an error once that has not been so for `--wait`.
@@ -103,17 +112,24 @@ impl Run {
     }
 
     pub(super) async fn interrupted(&mut self, code: u8) -> Step {
-        match self.killing {
-            None => {
-                self.note(if self.connected {
-                    "killing the task; interrupt again to leave at once"
-                } else {
-                    "the task is killed as soon as the master answers; interrupt again to leave it running"
+        self.interrupted.get_or_insert_with(Instant::now);
+        match (self.killing, &self.away) {
+            (None, away) => {
+                self.note(match away {
+                    None => "killing the task; interrupt again to leave at once",
+                    Some(_) => {
+                        "the task is killed as soon as the master answers, who is waited for a few seconds; \
+                         interrupt again to leave the task running"
+                    }
                 });
                 self.kill(code).await
             }
             // Leaving tears the framework down, which ends the task without us.
-            Some(_) => Ok(Some(Ending { code, message: None })),
+            (Some(_), None) => {
+                self.abandoned = true;
+                Ok(Some(Ending { code, message: None }))
+            }
+            (Some(_), Some(_)) => Ok(Some(Ending { code, ..self.without_master() })),
         }
     }
 
