@@ -9,12 +9,14 @@
 #[path = "../common/mod.rs"]
 mod common;
 mod image;
+mod isolation;
 mod room;
 mod stories;
 mod world;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
+use isolation::STORIES as OF_ISOLATION;
 use room::STORIES as OF_ROOM;
 use stories::STORIES;
 
@@ -25,7 +27,7 @@ fn main() {
     }
     let flag = |name: &str| args.iter().any(|arg| arg == name);
     let filters: Vec<&String> = args.iter().filter(|arg| !arg.starts_with('-')).collect();
-    let chosen = STORIES.iter().chain(OF_ROOM).filter(|(name, _)| {
+    let chosen = STORIES.iter().chain(OF_ROOM).chain(OF_ISOLATION).filter(|(name, _)| {
         let fits =
             |filter: &&String| if flag("--exact") { name == *filter } else { name.contains(filter.as_str()) };
         filters.iter().all(|filter| *filter == "terse") || filters.iter().any(fits)
