@@ -17,4 +17,5 @@ mod many_tasks;
 mod pull;
 mod restart;
 mod streams;
+mod threats;
 mod unreachable;

@@ -323,3 +323,7 @@ fn shm_bytes(common: &Common, task: &v1::TaskInfo) -> Result<Option<u64>, String
 #[cfg(test)]
 #[path = "spec_tests.rs"]
 mod tests;
+
+#[cfg(test)]
+#[path = "metadata_tests.rs"]
+mod metadata_tests;
