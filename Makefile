@@ -43,7 +43,9 @@ bench: ## the benchmarks, each as a ratio against a peer in the same run
 	cargo build --release --workspace --bins
 	"$(TARGET)/release/bench"
 
-soak: ## seeds of the simulation for an hour (SIM_SECONDS=...), then each fuzz target for five minutes (FUZZ_SECONDS=...)
+soak: ## seeds of the simulation for an hour (SIM_SECONDS=...), then each fuzz target for five minutes (FUZZ_SECONDS=...), attacks of containers
 	@scripts/deps.sh test
+	cargo build --workspace --bins
+	SOAK=1 cargo nextest run --profile soak -p runtime -p agent -p integration -E 'test(/k[0-9][0-9]_/)'
 	SIM_SECONDS="$${SIM_SECONDS:-3600}" cargo nextest run --profile soak -p simulation
 	scripts/fuzz.sh "$${FUZZ_SECONDS:-300}"

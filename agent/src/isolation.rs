@@ -17,7 +17,6 @@ const UNSUPPORTED: &[&str] = &[
     "filesystem/shared",
     "gpu/nvidia",
     "linux/devices",
-    "namespaces/user",
     "network/cni",
     "network/port_mapping",
     "network/ports",
@@ -35,6 +34,10 @@ pub(crate) struct Isolators {
     pub(crate) runtime: Isolation,
     /// The agent watches how much disk a task uses. Mesos: `disk/du`, formerly `posix/disk`.
     pub(crate) disk: bool,
+    /// Every container has a user namespace of its own.
+    pub(crate) users: bool,
+    /// Names that only hosts with v1 controllers know.
+    pub(crate) only_v1: Vec<&'static str>,
 }
 
 /// Reads the list.
@@ -42,22 +45,31 @@ pub(crate) struct Isolators {
 /// # Errors
 /// Mesos: a name that comes twice or that nobody knows stops the agent.
 pub(crate) fn parse(text: &str) -> Result<Isolators, String> {
-    let mut isolation = nothing();
-    let mut disk = false;
+    let mut all = Isolators { runtime: nothing(), disk: false, users: false, only_v1: Vec::new() };
     let mut seen = BTreeSet::new();
     for name in text.split(',').map(str::trim).filter(|name| !name.is_empty()) {
         if !seen.insert(name) {
             return Err(format!("'{name}' comes twice"));
         }
         match name {
-            "disk/du" | "posix/disk" => disk = true,
-            name => add(&mut isolation, name)?,
+            "disk/du" | "posix/disk" => all.disk = true,
+            "namespaces/user" => all.users = true,
+            name => add(&mut all.runtime, name)?,
+        }
+        if name == "cgroups/blkio" {
+            all.only_v1.push("cgroups/blkio");
         }
     }
     if seen.is_empty() {
         return Err("expected a list such as cgroups,namespaces".to_owned());
     }
-    Ok(Isolators { runtime: isolation, disk })
+    let own = &all.runtime;
+    if all.users && !(own.pid && own.ipc && own.uts && own.cgroup) {
+        return Err(
+            "'namespaces/user' needs the other namespaces as well: namespaces,namespaces/user".to_owned()
+        );
+    }
+    Ok(all)
 }
 
 /// A mount namespace is always there.
@@ -140,7 +152,7 @@ mod tests {
     fn the_default_is_everything_but_a_network() {
         let mut usual = Isolation::default();
         usual.controllers.remove(&Controller::Hugetlb);
-        let only = |runtime| Ok(Isolators { runtime, disk: false });
+        let only = |runtime| Ok(Isolators { runtime, disk: false, users: false, only_v1: Vec::new() });
         assert_eq!(parse("cgroups,namespaces"), only(usual.clone()));
         let with_net = Isolation { net: true, ..usual };
         assert_eq!(parse(" namespaces, cgroups ,namespaces/net"), only(with_net));
@@ -153,10 +165,29 @@ mod tests {
         let isolation = isolation.runtime;
         assert_eq!(isolation.controllers, BTreeSet::from([Controller::Cpu, Controller::Memory]));
         assert!(isolation.pid && !isolation.ipc && !isolation.seccomp && !isolation.no_new_privileges);
-        let disk = |disk| Ok(Isolators { runtime: nothing(), disk });
+        let disk = |disk| Ok(Isolators { runtime: nothing(), disk, users: false, only_v1: Vec::new() });
         assert_eq!(parse("posix/cpu,posix/mem"), disk(false));
         assert_eq!(parse("disk/du"), disk(true));
         assert_eq!(parse("posix/disk"), disk(true));
+    }
+
+    #[test]
+    fn users_are_isolated_together_with_all_else() {
+        let all = parse("cgroups,namespaces/user,namespaces").unwrap();
+        assert!(all.users && all.runtime == parse("cgroups,namespaces").unwrap().runtime);
+        assert!(
+            parse("namespaces/pid,namespaces/ipc,namespaces/uts,namespaces/cgroup,namespaces/user").is_ok()
+        );
+        for text in ["cgroups,namespaces/user", "namespaces/pid,namespaces/user"] {
+            assert!(parse(text).unwrap_err().contains("needs the other namespaces"), "{text}");
+        }
+    }
+
+    #[test]
+    fn the_name_of_v1_is_remembered() {
+        let of = |text| parse(text).unwrap();
+        assert_eq!(of("cgroups/blkio").runtime, of("cgroups/io").runtime);
+        assert_eq!((of("cgroups/blkio").only_v1, of("cgroups/io").only_v1), (vec!["cgroups/blkio"], vec![]));
     }
 
     #[test]

@@ -79,6 +79,18 @@ pub enum AgentError {
     /// The host lacks something that `--isolation` names, and `--isolation_strict` was given.
     #[error("this host lacks what --isolation asks for: {0}")]
     Isolation(String),
+    /// The host can't give a limit that every container is to have.
+    #[error("--{flag}={value} can't be had on this host: {why}; {remedy}, or leave the flag out")]
+    Limit {
+        /// The flag.
+        flag: &'static str,
+        /// Its value.
+        value: String,
+        /// What the kernel said.
+        why: String,
+        /// What helps.
+        remedy: &'static str,
+    },
     /// The runtime folder or the keeper's program can't be used.
     #[error("can't prepare the container runtime")]
     Runtime(#[source] runtime::LaunchError),

@@ -5,13 +5,19 @@
 //!
 //! `keeper-probe hold-start LOG` marks a log as a launch does before there is a keeper, and waits.
 //!
+//! `keeper-probe knock [SOCKET]...` connects to Unix sockets, to all that listen if none is named, and says of each whether
+//! it was refused, closed the connection, said something, or was silent.
+//!
 //! `keeper-probe time SPEC RUNTIME_DIR COUNT` runs it COUNT times one after the other and prints for each
 //! the milliseconds from the launch to the report that the command runs, and to the report of its end.
 #![forbid(unsafe_code)]
 
+use std::io::Read;
+use std::os::linux::net::SocketAddrExt;
+use std::os::unix::net::{SocketAddr, UnixStream};
 use std::path::Path;
 use std::process::exit;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use runtime::protocol::Report;
 use runtime::{ContainerSpec, Exit, Isolation, Runtime, RuntimeConfig};
@@ -23,6 +29,7 @@ fn main() {
         ["run", spec, runtime_dir] => run(spec, runtime_dir, "mesos"),
         ["run", spec, runtime_dir, root] => run(spec, runtime_dir, root),
         ["time", spec, runtime_dir, count] => finish(time(Path::new(spec), runtime_dir, count).map(|()| 0)),
+        ["knock", sockets @ ..] => finish(knock(sockets).map(|()| 0)),
         ["hold-start", log] => finish(hold_start(log).map(|()| 0)),
         _ => {
             eprintln!(
@@ -86,6 +93,37 @@ fn hold_start(log: &str) -> Result<(), Box<dyn std::error::Error>> {
     std::io::stdin().read_line(&mut String::new())?;
     drop(file);
     Ok(())
+}
+
+/// Knocks at sockets; names of abstract ones begin with `@`.
+fn knock(sockets: &[&str]) -> Result<(), Box<dyn std::error::Error>> {
+    let mut names: Vec<String> = sockets.iter().map(ToString::to_string).collect();
+    if names.is_empty() {
+        let table = std::fs::read_to_string("/proc/net/unix")?;
+        // Only those that listen take connections: __SO_ACCEPTCON.
+        let listening = table.lines().filter(|line| line.split_whitespace().nth(3) == Some("00010000"));
+        names.extend(listening.filter_map(|line| line.split_whitespace().nth(7)).map(str::to_owned));
+    }
+    for name in names {
+        println!("{} {name}", answer(&name));
+    }
+    Ok(())
+}
+
+fn answer(name: &str) -> &'static str {
+    let stream = match name.strip_prefix('@') {
+        Some(name) => SocketAddr::from_abstract_name(name).and_then(|at| UnixStream::connect_addr(&at)),
+        None => UnixStream::connect(name),
+    };
+    let Ok(mut stream) = stream else { return "refused" };
+    // A keeper greets at once.
+    let read = stream.set_read_timeout(Some(Duration::from_millis(500))).and_then(|()| stream.read(&mut [0]));
+    match read {
+        Ok(0) => "closed",
+        Ok(_) => "answered",
+        Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => "silent",
+        Err(_) => "closed",
+    }
 }
 
 fn time(spec: &Path, runtime_dir: &str, count: &str) -> Result<(), Box<dyn std::error::Error>> {

@@ -27,6 +27,14 @@ pub struct Host {
     pub warnings: Vec<String>,
 }
 
+impl Host {
+    /// Why no container can have a user namespace of its own here, if so.
+    #[must_use]
+    pub fn missing_users(&self) -> Option<Missing> {
+        missing_users(Path::new("/proc"))
+    }
+}
+
 /// One thing that the host can't give.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Missing {
@@ -117,18 +125,9 @@ fn missing_namespaces(wanted: &Isolation, folder: &Path) -> Vec<Missing> {
 
 /// What no container is given unless it asks for it, or only figures depend on: said once, refused by name when asked.
 fn absent_features(proc: &Path) -> Vec<String> {
-    let most_users = fs::read_to_string(proc.join("sys/user/max_user_namespaces")).unwrap_or_default();
     let mut absent = Vec::new();
-    if !proc.join("self/ns/user").exists() {
-        absent.push(
-            "the kernel was built without user namespaces: containers that ask for one are refused"
-                .to_owned(),
-        );
-    } else if most_users.trim() == "0" {
-        absent.push(
-            "the sysctl user.max_user_namespaces is 0: containers that ask for a user namespace are refused"
-                .to_owned(),
-        );
+    if let Some(missing) = missing_users(proc) {
+        absent.push(format!("{}: containers that ask for a user namespace are refused", missing.why));
     }
     if !proc.join("pressure/memory").exists() {
         absent.push(
@@ -137,6 +136,18 @@ fn absent_features(proc: &Path) -> Vec<String> {
         );
     }
     absent
+}
+
+fn missing_users(proc: &Path) -> Option<Missing> {
+    let most = fs::read_to_string(proc.join("sys/user/max_user_namespaces")).unwrap_or_default();
+    let (why, remedy) = if !proc.join("self/ns/user").exists() {
+        ("the kernel was built without user namespaces", "use a kernel that has CONFIG_USER_NS")
+    } else if most.trim() == "0" {
+        ("the sysctl user.max_user_namespaces is 0", "set it to some thousands")
+    } else {
+        return None;
+    };
+    Some(Missing { name: "namespaces/user".to_owned(), why: why.to_owned(), remedy: remedy.to_owned() })
 }
 
 fn missing_features(wanted: &Isolation) -> Vec<Missing> {

@@ -67,6 +67,7 @@ pub mod protocol;
 mod recover;
 mod spec;
 mod supervisor;
+mod trial;
 
 pub use cgroups::{DeviceIo, IoCounts, Pressure, PressureLine, Statistics};
 pub use config::RuntimeConfig;

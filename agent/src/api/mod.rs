@@ -5,6 +5,7 @@ mod attached;
 mod legacy;
 mod metrics;
 mod operator;
+mod pressure;
 mod routes;
 mod show;
 mod usage;
@@ -141,8 +142,12 @@ impl Api {
     }
 
     async fn prometheus(&self) -> Result<Whole, Refusal> {
-        let text = self.metrics().await?.prometheus();
-        Ok(with_type(StatusCode::OK, serving::metrics::PROMETHEUS, text.into()))
+        let view = self.view().await?;
+        let mut all = metrics::snapshot(&self.about, &view);
+        // Figures of each container, which Mesos' own keys don't have.
+        self.statistics_pace.turn().await;
+        usage::add_pressure(self, &view, &mut all).await;
+        Ok(with_type(StatusCode::OK, serving::metrics::PROMETHEUS, all.prometheus().into()))
     }
 
     /// Every metric as it is now.

@@ -6,13 +6,14 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use http::StatusCode;
 use runtime::Statistics;
 use serde_json::{Value, json};
+use serving::metrics::Snapshot;
 use wire::query::Query;
 use wire::v1;
 use wire::v1::agent::response;
 use wire::v1::cgroup_info::blkio::{self, Operation, throttling};
 
 use super::legacy::insert;
-use super::{Api, Refusal, refuse};
+use super::{Api, Refusal, pressure, refuse};
 use crate::logic::{Stage, Task, View, disk_quota};
 
 /// `/containers`: those that run; all of them, or those of a framework, an executor, or one.
@@ -37,7 +38,9 @@ pub(super) async fn containers(api: &Api, query: &Query) -> Result<Value, Refusa
             object.insert("container_id".to_owned(), task.run.container.as_str().into());
         }
         insert(&mut value, "status", status(task).as_ref());
-        insert(&mut value, "statistics", statistics_of(api, task).await.as_ref());
+        if let Some(usage) = usage_of(api, task).await {
+            usage.insert_into(&mut value);
+        }
         all.push(value);
     }
     Ok(Value::Array(all))
@@ -48,9 +51,9 @@ pub(super) async fn statistics(api: &Api) -> Result<Value, Refusal> {
     let view = api.view().await?;
     let mut all = Vec::new();
     for task in running(&view) {
-        if let Some(statistics) = statistics_of(api, task).await {
+        if let Some(usage) = usage_of(api, task).await {
             let mut value = named(task);
-            insert(&mut value, "statistics", Some(&statistics));
+            usage.insert_into(&mut value);
             all.push(value);
         }
     }
@@ -68,7 +71,7 @@ pub(super) async fn get_containers(api: &Api) -> Result<response::GetContainers,
             executor_name: Some(crate::executor_name(&task.info)),
             container_id: (&task.run.container).into(),
             container_status: status(task),
-            resource_statistics: statistics_of(api, task).await,
+            resource_statistics: usage_of(api, task).await.map(|usage| usage.statistics),
         });
     }
     Ok(all)
@@ -92,7 +95,31 @@ fn status(task: &Task) -> Option<v1::ContainerStatus> {
     task.statuses.last().and_then(|status| status.container_status.clone())
 }
 
-async fn statistics_of(api: &Api, task: &Task) -> Option<v1::ResourceStatistics> {
+/// What a container uses.
+struct Usage {
+    statistics: v1::ResourceStatistics,
+    pressure: Option<Value>,
+}
+
+impl Usage {
+    fn insert_into(self, value: &mut Value) {
+        insert(value, "statistics", Some(&self.statistics));
+        if let Some(pressure) = self.pressure {
+            value[pressure::KEY] = pressure;
+        }
+    }
+}
+
+/// Adds the pressure of every container that runs to what Prometheus gets.
+pub(super) async fn add_pressure(api: &Api, view: &View, all: &mut Snapshot) {
+    for task in running(view) {
+        if let Some(measured) = api.sources.containers.statistics(&task.run.container).await {
+            pressure::add(all, task, &measured);
+        }
+    }
+}
+
+async fn usage_of(api: &Api, task: &Task) -> Option<Usage> {
     let container = &task.run.container;
     let measured = api.sources.containers.statistics(container).await;
     let disk = api.sources.disk.of(container);
@@ -100,13 +127,14 @@ async fn statistics_of(api: &Api, task: &Task) -> Option<v1::ResourceStatistics>
         return None;
     }
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    let mut all = of_cgroups(&measured.unwrap_or_default(), api.about.counts_processes);
+    let measured = measured.unwrap_or_default();
+    let mut all = of_cgroups(&measured, api.about.counts_processes);
     all.timestamp = now.as_secs_f64();
     all.disk_used_bytes = disk;
     // Mesos: the limit is told by the one who measures.
     all.disk_limit_bytes = disk.and_then(|_| disk_quota(&task.resources));
     allotted(&mut all, task);
-    Some(all)
+    Some(Usage { statistics: all, pressure: pressure::json(&measured) })
 }
 
 /// What the task was given, which Mesos tells beside what it uses.

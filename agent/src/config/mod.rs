@@ -14,10 +14,12 @@ use wire::v1;
 use crate::logic::Reconfiguration;
 use crate::{flags, isolation};
 
+mod contained;
 mod images;
 mod resources;
 mod room;
 
+pub(crate) use contained::asked;
 pub use images::{ImageCollection, Images};
 pub use resources::Given;
 pub use room::{DiskQuota, Logger};
@@ -58,6 +60,12 @@ pub struct Config {
     pub keeper_command: (PathBuf, Vec<OsString>),
     /// What is isolated.
     pub isolation: runtime::Isolation,
+    /// Names of `--isolation` that only hosts with cgroup v1 controllers know.
+    pub isolation_of_v1: Vec<&'static str>,
+    /// The host's ids of each container's user namespace, if containers have one.
+    pub user_namespace: Option<runtime::IdRange>,
+    /// What containers are limited to whatever their tasks ask for.
+    pub limits: runtime::Limits,
     /// Don't start when the host lacks any of it.
     pub isolation_strict: bool,
     /// Cgroup below which all containers live.
@@ -134,7 +142,11 @@ impl Config {
             work_dir: absolute(values, "work_dir")?,
             runtime_dir: absolute(values, "runtime_dir")?,
             keeper_command: (PathBuf::from("/proc/self/exe"), vec![OsString::from("supervise")]),
+            user_namespace: contained::user_namespace(values, &isolators)?,
+            limits: contained::limits(values, &isolators)?,
+            disk_quota: room::disk_quota(values, isolators.disk)?,
             isolation: isolators.runtime,
+            isolation_of_v1: isolators.only_v1,
             isolation_strict: values.bool("isolation_strict")?,
             cgroups_root: cgroups_root(values)?,
             cgroups_enable_cfs: values.bool("cgroups_enable_cfs")?,
@@ -151,7 +163,6 @@ impl Config {
             shares_pid: !values.bool("disallow_sharing_agent_pid_namespace")?,
             shares_ipc: !values.bool("disallow_sharing_agent_ipc_namespace")?,
             logger: room::logger(values)?,
-            disk_quota: room::disk_quota(values, isolators.disk)?,
             registration_backoff: duration(values, "registration_backoff_factor", 1)?,
             shutdown_grace: duration(values, "executor_shutdown_grace_period", 5)?,
             recover: recover(values)?,

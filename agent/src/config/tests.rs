@@ -67,6 +67,16 @@ fn refusals_name_the_flag() {
         ("default_container_shm_size", "64", "64MB"),
         ("cgroups_root", "a/../b", "cgroup"),
         ("recover", "x", "cleanup"),
+        ("isolation", "cgroups,namespaces/user", "needs the other namespaces"),
+        ("user_namespace_ids", "0:65536", "1000 and above"),
+        ("user_namespace_ids", "100000", "FIRST:COUNT"),
+        ("user_namespace_ids", "4294967290:65536", "FIRST:COUNT"),
+        ("container_cpuset_cpus", "all", "0-3,5"),
+        ("container_cpuset_mems", "", "0-3,5"),
+        ("container_io_weight", "0", "1 to 10000"),
+        ("container_io_max", "8:0", "limits after the device"),
+        ("container_hugetlb", "2MB=64MB", "cgroups/hugetlb"),
+        ("container_hugetlb", "2MB", "2MB=64MB"),
         ("registry_mirrors", "nonsense", "mirror"),
         ("registry_token_services", "r.example.com", "registry=host"),
         ("local_image_dirs", "/a,b", "absolute"),
@@ -162,4 +172,29 @@ fn images_are_collected_as_mesos_is_told_to() {
     let excluded = vec!["busybox".to_owned()];
     assert_eq!(collection, ImageCollection { headroom: 0.2, interval: Duration::from_secs(3600), excluded });
     assert_eq!(with(&[]).unwrap().images.collection, None);
+}
+
+#[test]
+fn what_every_container_gets() {
+    let config = with(&[
+        ("isolation", "cgroups/all,namespaces,namespaces/user"),
+        ("user_namespace_ids", "200000:70000"),
+        ("container_cpuset_cpus", "0-1"),
+        ("container_io_max", "8:0 rbps=1MB; 8:16 wiops=5"),
+        ("container_hugetlb", "2MB=64MB,1GB=0GB"),
+    ])
+    .unwrap();
+    assert_eq!(config.user_namespace, Some(runtime::IdRange { base: 200_000, length: 70_000 }));
+    let limits = &config.limits;
+    assert_eq!((limits.cpuset_cpus.as_deref(), limits.cpuset_mems.as_deref()), (Some("0-1"), None));
+    assert_eq!((limits.io_max.len(), limits.hugetlb.len(), limits.pids_max), (2, 2, Some(4096)));
+    let asked = asked(&config.limits, &config.flags);
+    let flags: Vec<&str> = asked.iter().map(|one| one.flag).collect();
+    assert_eq!(flags, ["container_cpuset_cpus", "container_io_max", "container_hugetlb"]);
+    assert_eq!(asked[1].value, "8:0 rbps=1MB; 8:16 wiops=5");
+    assert!(asked[0].limits.io_max.is_empty() && asked[1].limits.io_max.len() == 2);
+    // Without the isolator the ids are read, and have no effect.
+    assert_eq!(with(&[]).unwrap().user_namespace, None);
+    let why = with(&[("isolation", "cgroups/cpu"), ("container_cpuset_cpus", "0")]).unwrap_err().to_string();
+    assert!(why.contains("cgroups/cpuset in --isolation"), "{why}");
 }

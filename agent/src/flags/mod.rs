@@ -69,14 +69,21 @@ pub const FLAGS: &[Flag] = &[
         "isolation",
         Form::Text,
         Some("cgroups,namespaces"),
-        "Comma list: cgroups (every controller of the host), namespaces (pid, ipc, uts, mount, cgroup), or Mesos' single \
-         names such as cgroups/cpu, cgroups/mem, namespaces/pid, linux/seccomp, disk/du.",
+        "Comma list: cgroups (every controller of the host), namespaces (pid, ipc, uts, mount, cgroup), namespaces/user, \
+         namespaces/net, or Mesos' single names such as cgroups/cpu, cgroups/mem, namespaces/pid, linux/seccomp, disk/du.",
     ),
     Flag::new(
         "isolation_strict",
         Form::Bool,
         Some("false"),
         "Don't start when the host lacks any of --isolation.",
+    ),
+    Flag::new(
+        "user_namespace_ids",
+        Form::Text,
+        Some("1879048192:65536"),
+        "With namespaces/user: the first of the host's user and group ids that stand for 0 and up in all containers, and \
+         how many there are. Nothing else on the host may have them.",
     ),
     Flag::new("cgroups_root", Form::Text, Some("mesos"), "Cgroup below which all containers live."),
     Flag::new(
@@ -90,6 +97,27 @@ pub const FLAGS: &[Flag] = &[
         Form::Bool,
         Some("false"),
         "Tell the numbers of processes and threads in a container's statistics.",
+    ),
+    Flag::new("container_cpuset_cpus", Form::Text, None, "CPUs that containers may run on, such as 0-3,5."),
+    Flag::new("container_cpuset_mems", Form::Text, None, "Memory nodes that containers may use, such as 0."),
+    Flag::new(
+        "container_io_weight",
+        Form::Number,
+        None,
+        "Share of the block devices that each container has, 1 to 10000; what has none has 100.",
+    ),
+    Flag::new(
+        "container_io_max",
+        Form::Text,
+        None,
+        "The most that each container may read and write: DEVICE LIMIT...;... where DEVICE is a whole disk such as \
+         /dev/sda or 8:0, and LIMIT one of rbps=10MB, wbps=10MB (a second), riops=100, wiops=100.",
+    ),
+    Flag::new(
+        "container_hugetlb",
+        Form::Text,
+        None,
+        "Most huge pages of each container by their size, such as 2MB=64MB,1GB=0GB. Needs cgroups/hugetlb in --isolation.",
     ),
     Flag::new(
         "docker_registry",

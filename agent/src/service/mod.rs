@@ -7,6 +7,7 @@ mod contain;
 mod disk;
 mod driver;
 mod host;
+mod isolate;
 mod master_link;
 pub(crate) mod paths;
 mod sandbox;

@@ -8,7 +8,6 @@ use std::time::Instant;
 use coordination::LeaderDetector;
 use images::{DockerConfig, ImageStore, StoreConfig};
 use model::random::{uuid_text, uuid_v4};
-use runtime::{Runtime, RuntimeConfig};
 use serving::address;
 use serving::metrics::Pace;
 use tokio::net::TcpListener;
@@ -23,6 +22,7 @@ use super::contain::{Common, Containers};
 use super::disk::{DiskUsage, DiskWatch};
 use super::driver::{Driver, Ears, Input, Reader};
 use super::host;
+use super::isolate;
 use super::master_link::MasterLink;
 use super::paths::Paths;
 use super::server;
@@ -61,7 +61,7 @@ pub(crate) async fn start(config: Config, detector: Arc<dyn LeaderDetector>) -> 
     let listener = server::listen(config.ip, config.port)?;
     let bound = address_of(&listener, &config)?;
     let paths = Paths::new(&config.work_dir);
-    let runtime = runtime(&config)?;
+    let runtime = isolate::runtime(&config)?;
     let images = images(&config, &paths).await?;
     let containers =
         Containers::new(runtime, images, paths.clone(), common(&config, advertised(&config, bound)));
@@ -265,22 +265,6 @@ fn advertised(config: &Config, bound: SocketAddr) -> SocketAddr {
     SocketAddr::new(ip, config.advertise_port.unwrap_or(bound.port()))
 }
 
-fn runtime(config: &Config) -> Result<Runtime, AgentError> {
-    let mut runtime = RuntimeConfig::new(&config.runtime_dir);
-    runtime.cgroups_root.clone_from(&config.cgroups_root);
-    let (executable, arguments) = &config.keeper_command;
-    runtime.executable.clone_from(executable);
-    runtime.supervise_args = arguments.iter().map(|a| a.to_string_lossy().into_owned()).collect();
-    let host = Runtime::probe(&runtime, &config.isolation)?;
-    host.warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
-    let missing: Vec<String> = host.missing.iter().map(ToString::to_string).collect();
-    if config.isolation_strict && !missing.is_empty() {
-        return Err(AgentError::Isolation(missing.join("; ")));
-    }
-    missing.iter().for_each(|missing| tracing::warn!("{missing}"));
-    Runtime::new(runtime, host).map_err(AgentError::Runtime)
-}
-
 async fn images(config: &Config, paths: &Paths) -> Result<ImageStore, AgentError> {
     if rustls::crypto::CryptoProvider::get_default().is_none() {
         // Another thread may have been faster, with the same.
@@ -318,6 +302,8 @@ fn docker_config(given: Option<&str>) -> Result<Option<DockerConfig>, AgentError
 fn common(config: &Config, endpoint: SocketAddr) -> Common {
     Common {
         isolation: config.isolation.clone(),
+        user_namespace: config.user_namespace,
+        limits: config.limits.clone(),
         sandbox_directory: config.sandbox_directory.clone(),
         switch_user: config.switch_user,
         cgroups_enable_cfs: config.cgroups_enable_cfs,

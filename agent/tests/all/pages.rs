@@ -275,6 +275,55 @@ async fn statistics_of_what_runs() {
     agent.stop().await.unwrap();
 }
 
+/// Mesos has no fields for it.
+#[tokio::test]
+async fn pressure_stands_beside_what_mesos_tells() {
+    let mut set = Set::new().await;
+    let agent = set.agent().await;
+    let at = agent.address();
+    set.master.register().await;
+    set.master.run(&framework("F", true), task("t", "sleep 9")).await;
+    let container = set.fake.start(0).await;
+    set.master.status().await;
+    set.master.status().await;
+    let line =
+        runtime::PressureLine { avg10_centi: 1234, avg60_centi: 50, avg300_centi: 0, total_us: 2_500_000 };
+    let cpu = runtime::Pressure { some: line, full: None };
+    let memory = runtime::Pressure { some: line, full: Some(runtime::PressureLine { total_us: 1, ..line }) };
+    *set.fake.statistics.lock().unwrap() =
+        Some(runtime::Statistics { psi_cpu: Some(cpu), psi_memory: Some(memory), ..Default::default() });
+    let told =
+        |secs: f64| serde_json::json!({"avg10": 12.34, "avg60": 0.5, "avg300": 0.0, "total_secs": secs});
+    let wanted = serde_json::json!({
+        "cpu": {"some": told(2.5)},
+        "memory": {"some": told(2.5), "full": told(0.000_001)},
+    });
+    for page in ["/containers", "/monitor/statistics"] {
+        let list = get(at, page).await.json();
+        assert_eq!(list[0]["tepui_pressure"], wanted, "{page}: {list}");
+        let own = list[0]["statistics"].as_object().unwrap();
+        assert!(own.keys().all(|key| !key.contains("pressure")), "{own:?}");
+    }
+    let text = get(at, "/metrics").await.text();
+    let labels = |kind: &str, of: &str| {
+        format!(
+            "{{container_id=\"{container}\",executor_id=\"t\",framework_id=\"F\",kind=\"{kind}\",resource=\"{of}\"}}"
+        )
+    };
+    let family = "mesos_container_pressure_seconds_total";
+    assert!(text.contains(&format!("# TYPE {family} counter\n")), "{text}");
+    for (kind, of, value) in
+        [("some", "cpu", "2.5"), ("some", "memory", "2.5"), ("full", "memory", "0.000001")]
+    {
+        let line = format!("{family}{} {value}\n", labels(kind, of));
+        assert!(text.contains(&line), "{line} in {text}");
+    }
+    assert_eq!(text.lines().filter(|line| line.starts_with(family)).count(), 3, "{text}");
+    // A scheduler's tools expect Mesos' keys alone there.
+    assert!(!get(at, "/metrics/snapshot").await.text().contains("pressure"));
+    agent.stop().await.unwrap();
+}
+
 /// metrics.txt: the keys of slave/* and gc/*.
 #[tokio::test]
 async fn metrics_have_the_keys_of_mesos() {

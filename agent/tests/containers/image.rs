@@ -1,5 +1,7 @@
 //! An image as an OCI layout in a folder: busybox, a user, and what an image says about how to be run.
+#![allow(dead_code)]
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::Path;
@@ -12,6 +14,11 @@ const APPLETS: &[&str] =
 
 /// Makes the layout.
 pub fn busybox(layout: &Path) {
+    altered(layout, |_| {}, &BTreeMap::new());
+}
+
+/// Makes the layout with other files, and with labels and annotations wherever an image can have some.
+pub fn altered(layout: &Path, fill: impl Fn(&Path), words: &BTreeMap<String, String>) {
     let root = layout.with_extension("root");
     for folder in ["bin", "etc", "tmp", "app", "dev", "proc", "sys"] {
         fs::create_dir_all(root.join(folder)).unwrap();
@@ -22,11 +29,17 @@ pub fn busybox(layout: &Path) {
     fs::write(root.join("etc/passwd"), "root:x:0:0::/root:/bin/sh\nweb:x:33:33::/app:/bin/sh\n").unwrap();
     fs::write(root.join("etc/group"), "root:x:0:\nweb:x:33:\n").unwrap();
     fs::write(root.join("etc/marker"), "from the image\n").unwrap();
+    fill(&root);
     let tar = layout.with_extension("tar");
     fs::create_dir_all(layout.join("blobs/sha256")).unwrap();
     run(Command::new("tar").arg("-C").arg(&root).args(["--owner=0", "--group=0", "-cf"]).arg(&tar).arg("."));
-    let layer = blob(layout, &fs::read(&tar).unwrap(), "application/vnd.oci.image.layer.v1.tar");
-    let config = json!({
+    let mut layer = blob(layout, &fs::read(&tar).unwrap(), "application/vnd.oci.image.layer.v1.tar");
+    let annotate = |value: &mut Value| {
+        if !words.is_empty() {
+            value["annotations"] = json!(words);
+        }
+    };
+    let mut config = json!({
         "architecture": if cfg!(target_arch = "aarch64") { "arm64" } else { "amd64" },
         "os": "linux",
         "config": {
@@ -37,16 +50,25 @@ pub fn busybox(layout: &Path) {
         },
         "rootfs": { "type": "layers", "diff_ids": [layer["digest"]] },
     });
-    let config = blob(layout, config.to_string().as_bytes(), "application/vnd.oci.image.config.v1+json");
-    let manifest = json!({
+    if !words.is_empty() {
+        config["config"]["Labels"] = json!(words);
+        config["container_config"] = json!({ "Labels": words });
+    }
+    annotate(&mut layer);
+    let mut config = blob(layout, config.to_string().as_bytes(), "application/vnd.oci.image.config.v1+json");
+    annotate(&mut config);
+    let mut manifest = json!({
         "schemaVersion": 2,
         "mediaType": "application/vnd.oci.image.manifest.v1+json",
         "config": config,
         "layers": [layer],
     });
-    let manifest =
+    annotate(&mut manifest);
+    let mut manifest =
         blob(layout, manifest.to_string().as_bytes(), "application/vnd.oci.image.manifest.v1+json");
-    let index = json!({ "schemaVersion": 2, "manifests": [manifest] });
+    annotate(&mut manifest);
+    let mut index = json!({ "schemaVersion": 2, "manifests": [manifest] });
+    annotate(&mut index);
     fs::write(layout.join("index.json"), index.to_string()).unwrap();
     fs::write(layout.join("oci-layout"), r#"{"imageLayoutVersion":"1.0.0"}"#).unwrap();
 }

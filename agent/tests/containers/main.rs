@@ -6,17 +6,23 @@
 #![allow(clippy::unwrap_used)]
 #![forbid(unsafe_code)]
 
+#[path = "../../../runtime/tests/all/canary.rs"]
+mod canary;
 #[path = "../common/mod.rs"]
 mod common;
 mod image;
+mod isolation;
 mod room;
 mod stories;
+mod threats;
 mod world;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
+use isolation::STORIES as OF_ISOLATION;
 use room::STORIES as OF_ROOM;
 use stories::STORIES;
+use threats::STORIES as OF_THREATS;
 
 fn main() {
     let args: Vec<String> = std::env::args().skip(1).collect();
@@ -25,7 +31,7 @@ fn main() {
     }
     let flag = |name: &str| args.iter().any(|arg| arg == name);
     let filters: Vec<&String> = args.iter().filter(|arg| !arg.starts_with('-')).collect();
-    let chosen = STORIES.iter().chain(OF_ROOM).filter(|(name, _)| {
+    let chosen = STORIES.iter().chain(OF_ROOM).chain(OF_ISOLATION).chain(OF_THREATS).filter(|(name, _)| {
         let fits =
             |filter: &&String| if flag("--exact") { name == *filter } else { name.contains(filter.as_str()) };
         filters.iter().all(|filter| *filter == "terse") || filters.iter().any(fits)

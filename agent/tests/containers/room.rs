@@ -191,6 +191,13 @@ async fn statistics(world: &mut World) {
     }
     let containers = get(at, "/containers").await.json();
     assert!(containers[0]["statistics"]["mem_total_bytes"].as_f64().unwrap() > 0.0);
+    // With PSI in the kernel, how long the task waited for its CPU.
+    if fs::exists("/proc/pressure/cpu").unwrap() {
+        let total = list[0]["tepui_pressure"]["cpu"]["some"]["total_secs"].as_f64();
+        assert!(total.is_some(), "{list}");
+        let text = get(at, "/metrics").await.text();
+        assert!(text.contains("mesos_container_pressure_seconds_total{"), "{text}");
+    }
     world
         .master
         .say(wire::link::KillTask {

@@ -77,13 +77,26 @@ impl World {
         Config::from_flags(&flags).unwrap()
     }
 
+    /// Why an agent with these flags doesn't start.
+    pub async fn refusal(&mut self, flags: &[(&'static str, &'static str)]) -> String {
+        self.flags = flags.to_vec();
+        self.start_or_refusal().await.expect_err("it must not start")
+    }
+
+    /// Starts the agent and registers it, or says why it doesn't start.
+    pub async fn start_or_refusal(&mut self) -> Result<(), String> {
+        self.master.forget();
+        match Agent::start(self.config(), self.master.detector()).await {
+            Ok(agent) => self.agent = Some(agent),
+            Err(error) => return Err(format!("{error}: {:?}", std::error::Error::source(&error))),
+        }
+        self.master.register().await;
+        Ok(())
+    }
+
     /// Starts the agent and registers it.
     pub async fn start(&mut self) {
-        self.master.forget();
-        let agent = Agent::start(self.config(), self.master.detector()).await;
-        self.agent =
-            Some(agent.unwrap_or_else(|error| panic!("{error}: {:?}", std::error::Error::source(&error))));
-        self.master.register().await;
+        self.start_or_refusal().await.unwrap();
     }
 
     pub async fn stop(&mut self) {

@@ -253,3 +253,93 @@ fn a_task_that_runs_too_long_is_ended() {
         (Some("TASK_FAILED"), Some("REASON_MAX_COMPLETION_TIME_REACHED"))
     );
 }
+
+/// Mesos' names of a process' limits, the kernel's, and a value that any host allows (none: only root may have any).
+const RLIMITS: [(&str, &str, u64); 16] = [
+    ("RLMT_AS", "Max address space", 1 << 30),
+    ("RLMT_CORE", "Max core file size", 4096),
+    ("RLMT_CPU", "Max cpu time", 600),
+    ("RLMT_DATA", "Max data size", 1 << 29),
+    ("RLMT_FSIZE", "Max file size", 1 << 21),
+    ("RLMT_LOCKS", "Max file locks", 77),
+    ("RLMT_MEMLOCK", "Max locked memory", 8192),
+    ("RLMT_MSGQUEUE", "Max msgqueue size", 2000),
+    ("RLMT_NICE", "Max nice priority", 0),
+    ("RLMT_NOFILE", "Max open files", 99),
+    ("RLMT_NPROC", "Max processes", 500),
+    ("RLMT_RSS", "Max resident set", 1 << 28),
+    ("RLMT_RTPRIO", "Max realtime priority", 0),
+    ("RLMT_RTTIME", "Max realtime timeout", 5000),
+    ("RLMT_SIGPENDING", "Max pending signals", 40),
+    ("RLMT_STACK", "Max stack size", 1 << 22),
+];
+
+fn with_rlimits(mut task: Value, limits: &[(&str, Option<u64>, Option<u64>)]) -> Value {
+    let limits: Vec<Value> = limits
+        .iter()
+        .map(|(name, soft, hard)| {
+            let mut limit = json!({"type": name});
+            for (key, value) in [("soft", soft), ("hard", hard)] {
+                if let Some(value) = value {
+                    limit[key] = json!(value);
+                }
+            }
+            limit
+        })
+        .collect();
+    if task["container"].is_null() {
+        task["container"] = json!({"type": "MESOS"});
+    }
+    task["container"]["rlimit_info"] = json!({"rlimits": limits});
+    task
+}
+
+#[test]
+fn limits_of_a_tasks_processes_are_those_it_asks_for() {
+    needs!("docker-registry", "skopeo");
+    let (cluster, _registry, image) = ready();
+    let mut scheduler = cluster.scheduler();
+    // Half is soft; with neither given there is no limit.
+    let mut asked: Vec<_> =
+        RLIMITS.iter().map(|(name, _, hard)| (*name, Some(hard / 2), Some(*hard))).collect();
+    asked[2] = ("RLMT_CPU", None, None);
+    for (id, image) in [("inside", Some(&image)), ("bare", None)] {
+        scheduler.start(|offer| {
+            let mut task = task(id, offer, shell("cat /proc/self/limits"));
+            if let Some(image) = image {
+                task["container"] = container(image);
+            }
+            with_rlimits(task, &asked)
+        });
+        let end = scheduler.end_of(id);
+        let text = fs::read_to_string(cluster.sandbox(scheduler.id(), id).join("stdout")).unwrap_or_default();
+        assert_eq!(end["state"], "TASK_FINISHED", "{end} {text}");
+        for (name, row, hard) in RLIMITS {
+            let line = text.lines().find(|line| line.starts_with(row)).or_fail(format!("{row} in {text}"));
+            let found: Vec<&str> = line[row.len()..].split_whitespace().take(2).collect();
+            let wanted = match name {
+                "RLMT_CPU" => ["unlimited".to_owned(), "unlimited".to_owned()],
+                _ => [(hard / 2).to_string(), hard.to_string()],
+            };
+            assert_eq!(found, wanted, "{name}: {line}");
+        }
+    }
+}
+
+#[test]
+fn a_limit_of_a_tasks_processes_that_can_not_be_is_named() {
+    needs!();
+    let cluster = Cluster::start();
+    let mut scheduler = cluster.scheduler();
+    for (id, limit, state, words) in [
+        // Beyond the sysctl fs.nr_open nobody gets them, whatever the agent's powers.
+        ("high", ("RLMT_NOFILE", Some(1), Some(1 << 40)), "TASK_FAILED", ["RLIMIT_NOFILE", "1099511627776"]),
+        ("turned", ("RLMT_CORE", Some(2), Some(1)), "TASK_ERROR", ["RLIMIT_CORE", "soft limit"]),
+        ("half", ("RLMT_STACK", None, Some(1)), "TASK_ERROR", ["RLIMIT_STACK", "neither"]),
+    ] {
+        scheduler.start(|offer| with_rlimits(task(id, offer, shell("true")), &[limit]));
+        let end = scheduler.end_of(id);
+        let message = end["message"].as_str().unwrap_or_default();
+        assert!(end["state"] == state && words.iter().all(|word| message.contains(word)), "{end}");
+    }
+}

@@ -21,4 +21,5 @@ mod reconfigured;
 mod restart;
 mod several_masters;
 mod streams;
+mod threats;
 mod unreachable;

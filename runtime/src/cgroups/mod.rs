@@ -264,7 +264,7 @@ impl Cgroups {
 
 /// The controllers without which a container with these limits must not run.
 fn needed(limits: &Limits, controllers: &BTreeSet<Controller>) -> BTreeSet<Controller> {
-    let wanted = ENFORCED.into_iter().chain(values::asked(limits));
+    let wanted = ENFORCED.into_iter().chain(limits.asks_for());
     wanted.filter(|one| controllers.contains(one)).collect()
 }
 

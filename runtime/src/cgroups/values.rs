@@ -177,18 +177,6 @@ fn page_name(bytes: u64) -> String {
     }
 }
 
-/// The controllers of which `limits` asks something beyond what every container gets.
-pub(super) fn asked(limits: &Limits) -> Vec<Controller> {
-    let cpuset = limits.cpuset_cpus.is_some() || limits.cpuset_mems.is_some();
-    let io = limits.io_weight.is_some() || !limits.io_max.is_empty();
-    let all = [
-        (Controller::Cpuset, cpuset),
-        (Controller::Io, io),
-        (Controller::Hugetlb, !limits.hugetlb.is_empty()),
-    ];
-    all.into_iter().filter_map(|(controller, asked)| asked.then_some(controller)).collect()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -248,8 +236,8 @@ mod tests {
             "hugetlb.64KB.limit_in_bytes=1",
         ];
         assert_eq!(shown(&v1(&limits, &all())), want);
-        assert_eq!(asked(&limits), [Controller::Cpuset, Controller::Io, Controller::Hugetlb]);
-        assert!(asked(&Limits::default()).is_empty());
+        assert_eq!(limits.asks_for(), [Controller::Cpuset, Controller::Io, Controller::Hugetlb]);
+        assert!(Limits::default().asks_for().is_empty());
         assert!(v1(&limits, &BTreeSet::new()).is_empty());
     }
 

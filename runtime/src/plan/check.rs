@@ -3,19 +3,10 @@ use std::path::Path;
 
 use crate::ending::{Failure, FailureKind, Stage};
 use crate::isolators::{filesystem, lies_in, rlimits};
-use crate::spec::{ContainerSpec, Limits};
+use crate::spec::ContainerSpec;
 
 /// Longest argument list with environment, in bytes: well below what `execve` takes.
 const MAX_STRINGS: usize = 1 << 20;
-
-/// Longest list of CPUs or memory nodes.
-const MAX_LIST: usize = 4096;
-
-/// Most devices, or sizes of huge pages, with limits.
-const MAX_LIMITS: usize = 256;
-
-/// Shares of block devices.
-const IO_WEIGHTS: std::ops::RangeInclusive<u16> = 1..=10_000;
 
 fn refused(message: String) -> Failure {
     Failure::new(Stage::Prepare, FailureKind::Refused, message)
@@ -25,7 +16,7 @@ fn refused(message: String) -> Failure {
 pub(crate) fn check(spec: &ContainerSpec) -> Result<(), Failure> {
     command(spec)?;
     cwd(&spec.cwd)?;
-    limits(&spec.limits)?;
+    spec.limits.check().map_err(refused)?;
     rlimits::wanted(spec, None)?;
     user_namespace(spec)?;
     filesystem::check_sandbox(spec)
@@ -59,29 +50,6 @@ fn cwd(cwd: &Path) -> Result<(), Failure> {
     let message =
         format!("{} can't be the working directory: give an absolute path outside of /proc", cwd.display());
     Err(Failure::new(Stage::Prepare, FailureKind::WorkingDirectory, message))
-}
-
-fn limits(limits: &Limits) -> Result<(), Failure> {
-    for (name, list) in [("cpus", &limits.cpuset_cpus), ("memory nodes", &limits.cpuset_mems)] {
-        let plain = |list: &&String| {
-            !list.is_empty()
-                && list.len() <= MAX_LIST
-                && list.bytes().all(|byte| byte.is_ascii_digit() || byte == b'-' || byte == b',')
-        };
-        if let Some(list) = list.as_ref().filter(|list| !plain(list)) {
-            let shown: String = list.chars().take(80).collect();
-            return Err(refused(format!("{shown:?} is not a list of {name}; write it as 0-3,5")));
-        }
-    }
-    if let Some(weight) = limits.io_weight.filter(|weight| !IO_WEIGHTS.contains(weight)) {
-        return Err(refused(format!("the share of block devices must be 1 to 10000, not {weight}")));
-    }
-    if limits.io_max.len() > MAX_LIMITS || limits.hugetlb.len() > MAX_LIMITS {
-        return Err(refused(format!(
-            "there are limits for more than {MAX_LIMITS} devices or sizes of pages"
-        )));
-    }
-    Ok(())
 }
 
 /// Without an image the host's files would belong to nobody inside; and what the kernel lets the root of a user

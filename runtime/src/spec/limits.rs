@@ -2,6 +2,17 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::Controller;
+
+/// Longest list of CPUs or memory nodes.
+const MAX_LIST: usize = 4096;
+
+/// Most devices, or sizes of huge pages, with limits.
+const MAX_LIMITS: usize = 256;
+
+/// Shares of block devices.
+const IO_WEIGHTS: std::ops::RangeInclusive<u16> = 1..=10_000;
+
 /// Limits of a container; `None`, or nothing in a list, leaves a thing unlimited.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Limits {
@@ -47,6 +58,46 @@ impl Default for Limits {
             io_max: Vec::new(),
             hugetlb: Vec::new(),
         }
+    }
+}
+
+impl Limits {
+    /// The controllers of which something is asked beyond what every container gets.
+    #[must_use]
+    pub fn asks_for(&self) -> Vec<Controller> {
+        let cpuset = self.cpuset_cpus.is_some() || self.cpuset_mems.is_some();
+        let io = self.io_weight.is_some() || !self.io_max.is_empty();
+        let all = [
+            (Controller::Cpuset, cpuset),
+            (Controller::Io, io),
+            (Controller::Hugetlb, !self.hugetlb.is_empty()),
+        ];
+        all.into_iter().filter_map(|(controller, asked)| asked.then_some(controller)).collect()
+    }
+
+    /// Refuses what no kernel would take.
+    ///
+    /// # Errors
+    /// What is wrong, and how it is written.
+    pub fn check(&self) -> Result<(), String> {
+        for (name, list) in [("CPUs", &self.cpuset_cpus), ("memory nodes", &self.cpuset_mems)] {
+            let plain = |list: &&String| {
+                !list.is_empty()
+                    && list.len() <= MAX_LIST
+                    && list.bytes().all(|byte| byte.is_ascii_digit() || byte == b'-' || byte == b',')
+            };
+            if let Some(list) = list.as_ref().filter(|list| !plain(list)) {
+                let shown: String = list.chars().take(80).collect();
+                return Err(format!("{shown:?} is not a list of {name}; write it as 0-3,5"));
+            }
+        }
+        if let Some(weight) = self.io_weight.filter(|weight| !IO_WEIGHTS.contains(weight)) {
+            return Err(format!("the share of block devices must be 1 to 10000, not {weight}"));
+        }
+        if self.io_max.len() > MAX_LIMITS || self.hugetlb.len() > MAX_LIMITS {
+            return Err(format!("there are limits for more than {MAX_LIMITS} devices or sizes of pages"));
+        }
+        Ok(())
     }
 }
 

@@ -5,29 +5,8 @@ use std::path::Path;
 
 use runtime::{Exit, FailureKind, Rootfs, Stage};
 
+use crate::canary::Canary;
 use crate::world::{World, world};
-
-/// A folder of the host that must not change: its names, and the content of `ptmx`.
-pub struct Canary(tempfile::TempDir);
-
-impl Canary {
-    pub fn new() -> Self {
-        let dir = tempfile::Builder::new().prefix("canary-").tempdir_in("/var/tmp").unwrap();
-        fs::write(dir.path().join("ptmx"), "kept").unwrap();
-        Self(dir)
-    }
-
-    pub fn path(&self) -> &Path {
-        self.0.path()
-    }
-
-    pub fn assert_untouched(&self) {
-        let names: Vec<_> =
-            fs::read_dir(self.0.path()).unwrap().flatten().map(|entry| entry.file_name()).collect();
-        assert_eq!(names, ["ptmx"]);
-        assert_eq!(fs::read_to_string(self.0.path().join("ptmx")).unwrap(), "kept");
-    }
-}
 
 /// Busybox with `name` replaced by a link, once as overlay and once as plain folder.
 fn attack(world: &World, id: &str, name: &str, target: &Path) {
@@ -58,7 +37,7 @@ fn k01_mount_points_that_are_links_never_reach_the_host() {
     let canary = Canary::new();
     let etc: Vec<_> = fs::read_dir("/etc").unwrap().flatten().map(|entry| entry.file_name()).collect();
     let targets = [
-        canary.0.path(),
+        canary.path(),
         Path::new("/etc"),
         Path::new("../.."),
         Path::new("/tmp"),
@@ -95,7 +74,7 @@ fn k05_the_sandbox_is_mounted_inside_whatever_the_image_links() {
     let Rootfs::Overlay { lower, .. } = &mut spec.rootfs else { unreachable!() };
     let layer = world.path("mnt-layer");
     fs::create_dir_all(layer.join("mnt")).unwrap();
-    symlink(canary.0.path(), layer.join("mnt/mesos")).unwrap();
+    symlink(canary.path(), layer.join("mnt/mesos")).unwrap();
     lower.insert(0, layer);
     // It may start, mounted inside, or be refused: the host is what counts.
     if let Ok(mut keeper) = world.runtime.launch(&spec) {
@@ -131,7 +110,7 @@ fn k10_name_resolution_files_that_are_links_stay_inside() {
     let layer = world.path("dns-layer");
     fs::create_dir_all(layer.join("etc")).unwrap();
     symlink("../run/systemd/resolve/stub-resolv.conf", layer.join("etc/resolv.conf")).unwrap();
-    symlink(canary.0.path().join("hosts"), layer.join("etc/hosts")).unwrap();
+    symlink(canary.path().join("hosts"), layer.join("etc/hosts")).unwrap();
     lower.insert(0, layer);
     let hosts = fs::read_to_string("/etc/hosts").unwrap();
     assert_ne!(world.run(&spec).status, Exit::Code(0));
@@ -148,7 +127,7 @@ fn k23_output_files_that_the_sandbox_holds_as_links_are_not_followed() {
     };
     let canary = Canary::new();
     let spec = world.spec("swapped", &["echo", "x"]);
-    symlink(canary.0.path().join("ptmx"), world.sandbox("swapped").join("stdout")).unwrap();
+    symlink(canary.path().join("ptmx"), world.sandbox("swapped").join("stdout")).unwrap();
     let failure = world.refused(&spec);
     assert_eq!(failure.stage, Stage::Output, "{failure}");
     canary.assert_untouched();

@@ -1,6 +1,7 @@
 //! Limits that the kernel enforces, and what the keeper tells of them.
 use runtime::protocol::{Command, Report};
 use runtime::{Controller, Exit, FailureKind, HugetlbLimit, IoMax, Rlimit, Stage};
+use rustix::process::{Resource, getrlimit};
 
 use crate::world::{eventually, wait_for, world};
 
@@ -59,41 +60,72 @@ fn rlimit(name: &str, soft: u64, hard: u64) -> Rlimit {
     Rlimit { name: name.into(), soft, hard }
 }
 
+/// All sixteen, the kernel's names of them, and values (lowered to what this host allows) with which busybox still runs.
+const RESOURCES: [(&str, Resource, &str, u64, u64); 16] = [
+    ("RLIMIT_AS", Resource::As, "Max address space", 1 << 29, 1 << 30),
+    ("RLIMIT_CORE", Resource::Core, "Max core file size", 0, 1),
+    ("RLIMIT_CPU", Resource::Cpu, "Max cpu time", 50, 60),
+    ("RLIMIT_DATA", Resource::Data, "Max data size", 1 << 28, 1 << 29),
+    ("RLIMIT_FSIZE", Resource::Fsize, "Max file size", 1 << 20, 1 << 21),
+    ("RLIMIT_LOCKS", Resource::Locks, "Max file locks", 5, 6),
+    ("RLIMIT_MEMLOCK", Resource::Memlock, "Max locked memory", 4096, 8192),
+    ("RLIMIT_MSGQUEUE", Resource::Msgqueue, "Max msgqueue size", 1, 2),
+    ("RLIMIT_NICE", Resource::Nice, "Max nice priority", 1, 2),
+    // So few open files that no part of the start could live with it.
+    ("RLIMIT_NOFILE", Resource::Nofile, "Max open files", 5, 7),
+    ("RLIMIT_NPROC", Resource::Nproc, "Max processes", 300, 400),
+    ("RLIMIT_RSS", Resource::Rss, "Max resident set", 1 << 20, 1 << 21),
+    ("RLIMIT_RTPRIO", Resource::Rtprio, "Max realtime priority", 1, 2),
+    ("RLIMIT_RTTIME", Resource::Rttime, "Max realtime timeout", 1000, 2000),
+    ("RLIMIT_SIGPENDING", Resource::Sigpending, "Max pending signals", 3, 4),
+    ("RLIMIT_STACK", Resource::Stack, "Max stack size", 1 << 20, 1 << 21),
+];
+
 #[test]
 fn resource_limits_are_those_of_the_spec() {
     let Some(world) = world("resource_limits_are_those_of_the_spec") else { return };
-    let mut spec = world.script(
-        "limits",
-        "grep -E 'stack|core|open files|cpu|file size|locked|pending|nice|queue' /proc/self/limits",
-    );
+    let mut spec = world.script("limits", "cat /proc/self/limits");
     spec.user = Some("33:34".into());
-    // So few open files that no part of the start could live with it.
-    spec.rlimits = vec![
-        rlimit("RLIMIT_CORE", 0, 0),
-        rlimit("RLIMIT_CPU", 50, 60),
-        rlimit("RLIMIT_FSIZE", 1 << 20, 1 << 21),
-        rlimit("RLIMIT_MEMLOCK", 4096, 8192),
-        rlimit("RLIMIT_MSGQUEUE", 1, 2),
-        rlimit("RLIMIT_NOFILE", 5, 7),
-        rlimit("RLIMIT_SIGPENDING", 3, 4),
-        rlimit("RLIMIT_STACK", 1 << 20, 1 << 21),
-    ];
+    let most = |resource| getrlimit(resource).maximum.unwrap_or(u64::MAX);
+    let wanted = RESOURCES.map(|(name, resource, row, soft, hard)| {
+        let hard = hard.min(most(resource));
+        (name, row, soft.min(hard), hard)
+    });
+    spec.rlimits = wanted.map(|(name, _, soft, hard)| rlimit(name, soft, hard)).into();
     assert_eq!(world.run(&spec).status, Exit::Code(0), "{}", world.stderr("limits"));
     let text = world.stdout("limits");
-    for (name, soft, hard) in [
-        ("Max core file size", "0", "0"),
-        ("Max cpu time", "50", "60"),
-        ("Max file size", "1048576", "2097152"),
-        ("Max locked memory", "4096", "8192"),
-        ("Max msgqueue size", "1", "2"),
-        ("Max open files", "5", "7"),
-        ("Max pending signals", "3", "4"),
-        ("Max stack size", "1048576", "2097152"),
-    ] {
-        let line =
-            text.lines().find(|line| line.starts_with(name)).unwrap_or_else(|| panic!("{name}: {text}"));
-        let words: Vec<&str> = line[name.len()..].split_whitespace().collect();
-        assert_eq!(words[..2], [soft, hard], "{line}");
+    for (name, row, soft, hard) in wanted {
+        let line = text.lines().find(|line| line.starts_with(row)).unwrap_or_else(|| panic!("{row}: {text}"));
+        let words: Vec<&str> = line[row.len()..].split_whitespace().collect();
+        assert_eq!(words[..2], [soft.to_string(), hard.to_string()], "{name}: {line}");
+    }
+}
+
+/// Without CAP_SYS_RESOURCE nobody gets more than he has; with it only what the kernel itself bounds.
+#[test]
+fn a_resource_limit_above_ones_own_is_had_or_named() {
+    let Some(world) = world("a_resource_limit_above_ones_own_is_had_or_named") else { return };
+    for (name, resource, row, ..) in RESOURCES {
+        let Some(own) = getrlimit(resource).maximum else { continue };
+        let id = name.replace('_', "-");
+        let mut spec = world.script(&id, "cat /proc/self/limits");
+        spec.rlimits = vec![rlimit(name, 0, own + 1)];
+        if name == "RLIMIT_NOFILE" {
+            spec.rlimits[0].soft = 10;
+        }
+        let mut keeper = world.runtime.launch(&spec).unwrap();
+        match keeper.wait_exit() {
+            Ok(_) => {
+                let text = world.stdout(&id);
+                let line = text.lines().find(|line| line.starts_with(row)).unwrap();
+                assert!(line.contains(&(own + 1).to_string()), "{line}");
+            }
+            Err(error) => {
+                let text = error.to_string();
+                assert!(text.contains(name) && text.contains("CAP_SYS_RESOURCE"), "{text}");
+            }
+        }
+        world.bury(keeper, &spec.id);
     }
 }
 

@@ -10,8 +10,8 @@
 //! | K2 | our programs are overwritten through /proc/self/exe | `k02_our_programs_can_not_be_overwritten_from_inside` |
 //! | K3 | leaked descriptors, and the working directory through them | `k03_descriptors_of_the_caller_and_keeper_stay_out` |
 //! | K4 | a process that is being contained is entered before it is | `k04_a_hostile_neighbour_finds_no_process_to_enter` |
-//! | K5 | a mount's target is exchanged for a link | `k05_the_sandbox_is_mounted_inside_whatever_the_image_links`, `k05_a_mount_point_that_is_exchanged_meanwhile_leads_nowhere` |
-//! | K6 | the mask's source /dev/null is replaced | `k06_a_false_dev_null_masks_nothing_away` |
+//! | K5 | a mount's target is exchanged for a link | `k05_the_sandbox_is_mounted_inside_whatever_the_image_links`, `k05_a_mount_point_that_is_exchanged_meanwhile_leads_nowhere`, `k05_a_neighbour_that_exchanges_what_is_mounted_on_leads_nowhere`, `k05_a_sandbox_that_two_containers_share_leads_nowhere` |
+//! | K6 | the mask's source /dev/null is replaced | `k06_a_false_dev_null_masks_nothing_away`, `k06_a_neighbour_that_replaces_dev_null_unmasks_nothing` |
 //! | K7 | masked and read-only paths | `k07_masked_and_read_only_paths` |
 //! | K8 | /dev/console | `k08_no_console_and_no_terminal_of_the_host` |
 //! | K9 | writes to /proc are led elsewhere | `k09_what_is_written_to_proc_is_written_to_proc` |
@@ -24,7 +24,7 @@
 //! | K16 | users and groups | `k16_malformed_users_are_refused`, `k16_hostile_databases_end_at_once`, `k16_users_of_a_hostile_image_end_within_a_second` |
 //! | K17 | names that are paths | `k17_ids_that_could_leave_the_folder_are_refused` |
 //! | K18 | devices | `k18_devices_are_denied_but_for_the_usual_ones`, `k18_devices_stay_denied_after_deaths_and_in_nested_cgroups` |
-//! | K20 | the keeper's socket is reached from a container | `k20_the_socket_is_for_root_outside_of_containers_only`, `k20_a_task_on_the_hosts_network_and_files_reaches_no_keeper` |
+//! | K20 | the keeper's socket is reached from a container | `k20_the_socket_is_for_root_outside_of_containers_only`, `k20_no_socket_of_the_hosts_network_lets_a_container_in` |
 //! | K21 | folders that others can enter | `k21_folders_are_closed_to_others` |
 //! | K22 | sessions that leak | `k22_callers_that_come_and_go_cost_a_keeper_nothing` |
 //! | K23 | logs are exchanged | `k23_output_files_that_the_sandbox_holds_as_links_are_not_followed`, `k23_a_log_that_a_task_exchanges_is_written_where_it_was` |
@@ -33,12 +33,14 @@
 #![forbid(unsafe_code)]
 #![allow(clippy::unwrap_used, reason = "a test says where it failed by its line")]
 
+mod canary;
 mod endings;
 mod hostile_images;
 mod isolation;
 mod kills;
 mod limits;
 mod namespaces;
+mod neighbours;
 mod recovery;
 mod starting;
 mod threats;

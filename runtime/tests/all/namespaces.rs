@@ -4,19 +4,20 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt};
 
 use runtime::{ContainerSpec, Exit, FailureKind, IdRange, Rootfs, Stage};
 
-use crate::world::{World, world};
+use crate::world::{World, skipped, world};
 
-const IDS: IdRange = IdRange { base: 300_000, length: 65_536 };
+/// What the tests' user namespaces have.
+pub const IDS: IdRange = IdRange { base: 300_000, length: 65_536 };
 
 /// A world whose layers can be mapped, or `None` and a line that says so.
-fn mapping_world(test: &str) -> Option<World> {
+pub fn mapping_world(test: &str) -> Option<World> {
     let world = world(test)?;
     let mut spec = world.spec("can-map", &["true"]);
     spec.user_namespace = Some(IDS);
     let mut keeper = world.runtime.launch(&spec).unwrap();
     match keeper.wait_exit() {
         Err(error) if error.to_string().contains("idmapped mounts") => {
-            println!("SKIPPED: {test}: {error}");
+            skipped(test, &error.to_string());
             world.bury(keeper, &spec.id);
             None
         }

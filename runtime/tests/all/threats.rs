@@ -8,12 +8,13 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use runtime::protocol::Report;
-use runtime::{ContainerSpec, Exit, FailureKind, IdRange, KeeperHandle, Rootfs, Stage};
+use runtime::{ContainerSpec, Exit, FailureKind, KeeperHandle, Rootfs, Stage};
 use rustix::fs::{CWD, RenameFlags, renameat_with};
 use rustix::process::{Pid, Signal, kill_process};
 
-use crate::hostile_images::Canary;
-use crate::world::{PROBE, World, eventually, world};
+use crate::canary::Canary;
+use crate::namespaces::{IDS, mapping_world};
+use crate::world::{PROBE, World, eventually, much, world};
 
 /// Puts a layer over busybox.
 fn with_layer(world: &World, spec: &mut ContainerSpec, fill: impl Fn(&Path)) {
@@ -32,53 +33,19 @@ fn keeper_of(world: &World, spec: &ContainerSpec) -> Pid {
 
 #[test]
 fn k01_links_are_refused_in_a_user_namespace_as_well() {
-    let Some(world) = world("k01_links_are_refused_in_a_user_namespace_as_well") else { return };
+    let Some(world) = mapping_world("k01_links_are_refused_in_a_user_namespace_as_well") else { return };
     let canary = Canary::new();
     for name in ["dev", "proc", "sys"] {
         let mut spec = world.spec(&format!("mapped-{name}"), &["true"]);
-        spec.user_namespace = Some(IdRange { base: 300_000, length: 65_536 });
+        spec.user_namespace = Some(IDS);
         with_layer(&world, &mut spec, |layer| {
             symlink(canary.path(), layer.join(name)).unwrap();
             fs::create_dir_all(layer.join(canary.path().strip_prefix("/").unwrap())).unwrap();
         });
         let failure = world.refused(&spec);
-        let mapped = failure.message.contains("idmapped mounts");
-        assert!(mapped || failure.message.contains(&format!("/{name} must be a directory")), "{failure}");
+        assert!(failure.message.contains(&format!("/{name} must be a directory")), "{failure}");
     }
     canary.assert_untouched();
-}
-
-#[test]
-fn k04_a_hostile_neighbour_finds_no_process_to_enter() {
-    let Some(world) = world("k04_a_hostile_neighbour_finds_no_process_to_enter") else { return };
-    // With the host's processes in sight, it looks through the descriptors and memory of everything that starts.
-    // Programs of containers, their output and their /dev/null, it may see: with one pid namespace and one user they
-    // are no strangers.
-    let script = "echo ready; while [ ! -e /mnt/mesos/sandbox/stop ]; do for p in /proc/[0-9]*; do
-        exe=$(readlink $p/exe); case $exe in /bin/busybox) continue ;; '') ;; *) echo \"exe $p $exe $(cat $p/comm)\" ;; esac
-        grep -v -e busybox -e '\\[' $p/maps 2>/dev/null | grep -q / && echo \"maps $p $(cat $p/comm)\"
-        for f in $p/fd/*; do to=$(readlink $f) && case $to in *-sandbox/*|/dev/null) ;; *) echo \"fd $f $to $(cat $p/comm)\" ;; esac; done
-        done; done; true";
-    let mut spec = world.script("spy", script);
-    spec.isolation.pid = false;
-    let mut spy = world.start(&spec);
-    eventually("it spies", || world.stdout("spy").starts_with("ready"));
-    for round in 0..12 {
-        let mut other = world.spec(&format!("victim{round}"), &["true"]);
-        other.isolation.pid = round % 2 == 0;
-        let mut keeper = world.runtime.launch(&other).unwrap();
-        assert_eq!(keeper.wait_exit().unwrap().status, Exit::Code(0));
-        while keeper.report().is_ok() {}
-        world.runtime.cleanup(&other.id).unwrap();
-    }
-    fs::write(world.sandbox("spy").join("stop"), "").unwrap();
-    assert_eq!(spy.wait_exit().unwrap().status, Exit::Code(0));
-    world.bury(spy, &spec.id);
-    // What others run on this host meanwhile is not ours; of ours it saw no keeper, no builder, no init.
-    let text = world.stdout("spy");
-    let ours = ["tepui-keeper", "tepui-builder", "tepui-ini", "youki", "keeper-probe"];
-    let seen: Vec<&str> = text.lines().filter(|line| ours.iter().any(|name| line.contains(name))).collect();
-    assert!(seen.is_empty(), "{seen:?}");
 }
 
 #[test]
@@ -108,7 +75,7 @@ fn k05_a_mount_point_that_is_exchanged_meanwhile_leads_nowhere() {
             }
             flips
         });
-        for round in 0..30 {
+        for round in 0..much(30, 3000) {
             let mut spec = world.script(&format!("race{round}"), "echo in > /mnt/mesos/sandbox/file; true");
             spec.rootfs = Rootfs::Directory(root.clone());
             let mut keeper = world.runtime.launch(&spec).unwrap();
@@ -217,9 +184,20 @@ fn k16_users_of_a_hostile_image_end_within_a_second() {
         ("folder", &|etc| fs::create_dir(etc.join("passwd")).unwrap()),
         ("circle", &|etc| symlink("passwd", etc.join("passwd")).unwrap()),
     ];
-    for (id, fill) in cases {
+    // What a start takes here and now, whoever else works on this machine.
+    let start = |id: &str| {
         let mut spec = world.spec(id, &["true"]);
         spec.user = Some("web".into());
+        let begun = Instant::now();
+        assert_eq!(world.run(&spec).status, Exit::Code(0));
+        begun.elapsed()
+    };
+    for (id, fill) in cases {
+        let usual = start(&format!("{id}-usual"));
+        let mut spec = world.spec(id, &["true"]);
+        spec.user = Some("web".into());
+        // The one who reads them is born in the container's cgroup: what he took there he could not take.
+        spec.limits.memory_limit_bytes = Some(32 << 20);
         with_layer(&world, &mut spec, |layer| {
             fs::create_dir(layer.join("etc")).unwrap();
             fill(&layer.join("etc"));
@@ -227,7 +205,7 @@ fn k16_users_of_a_hostile_image_end_within_a_second() {
         let begun = Instant::now();
         let failure = world.refused(&spec);
         assert_eq!((failure.stage, failure.kind), (Stage::User, FailureKind::User), "{id}: {failure}");
-        assert!(begun.elapsed() < Duration::from_secs(3), "{id}: {:?}", begun.elapsed());
+        assert!(begun.elapsed() < usual + Duration::from_secs(1), "{id}: {:?}, {usual:?}", begun.elapsed());
     }
     canary.assert_untouched();
 }
@@ -312,23 +290,6 @@ fn children(pid: u32) -> Vec<u32> {
 }
 
 #[test]
-fn k20_a_task_on_the_hosts_network_and_files_reaches_no_keeper() {
-    let Some(world) = world("k20_a_task_on_the_hosts_network_and_files_reaches_no_keeper") else { return };
-    let other = world.start(&world.spec("other", &["sleep", "1000"]));
-    // By name: the folder is masked. By abstract name: there is none. As a path of /proc/net/unix: the same folder.
-    let script = "grep -c '@.*tepui\\|@.*keeper' /proc/net/unix; for s in $(grep -o '/.*keeper.sock' /proc/net/unix); do [ -S $s ] && echo \"found $s\"; done; true";
-    let mut spec = world.script("host", script);
-    spec.rootfs = Rootfs::Host;
-    spec.argv[0] = "/bin/sh".into();
-    let mut keeper = world.runtime.launch(&spec).unwrap();
-    keeper.wait_exit().unwrap();
-    while keeper.report().is_ok() {}
-    world.runtime.cleanup(&spec.id).unwrap();
-    assert_eq!(world.stdout("host"), "0\n", "{}", world.stderr("host"));
-    world.kill(other, Some(0));
-}
-
-#[test]
 fn k21_folders_are_closed_to_others() {
     let Some(world) = world("k21_folders_are_closed_to_others") else { return };
     let keeper = world.start(&world.spec("closed", &["sleep", "1000"]));
@@ -370,7 +331,7 @@ fn k22_callers_that_come_and_go_cost_a_keeper_nothing() {
     come_and_go(500);
     eventually("they are gone", || descriptors() < 20);
     let (kilobytes, open) = (memory(), descriptors());
-    come_and_go(5000);
+    come_and_go(much(5000, 100_000));
     // The keeper itself may have begun to count memory pressure meanwhile.
     eventually("they are gone", || descriptors() <= open + 4);
     assert!(memory() < kilobytes + 256, "{kilobytes} KB before, {} KB after", memory());
@@ -422,7 +383,7 @@ fn k24_nothing_of_an_image_runs_on_the_host() {
         fs::write(layer.join("etc/ld.so.preload"), "/lib/libnss_files.so.2\n").unwrap();
     });
     let mut mapped = spec.clone();
-    mapped.user_namespace = Some(IdRange { base: 300_000, length: 65_536 });
+    mapped.user_namespace = Some(IDS);
     assert_eq!(world.run(&spec).status, Exit::Code(0), "{}", world.log(&spec.id));
     // Once more with ids to be mapped, which others leave to programs found in PATH.
     let _ = world.runtime.launch(&mapped).map(|mut keeper| {

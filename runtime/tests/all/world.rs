@@ -37,7 +37,7 @@ pub struct World {
 /// A world, or `None` and a line that says so, where containers can't be run.
 pub fn world(test: &str) -> Option<World> {
     if !rustix::process::geteuid().is_root() {
-        println!("SKIPPED: {test}: containers need root");
+        skipped(test, "containers need root");
         return None;
     }
     static NEXT: AtomicU32 = AtomicU32::new(0);
@@ -51,6 +51,17 @@ pub fn world(test: &str) -> Option<World> {
     let host = Runtime::probe(&config, &Isolation::default()).unwrap();
     let runtime = Runtime::new(config.clone(), host).unwrap();
     Some(World { dir, runtime, config, marker })
+}
+
+/// Says aloud that a test can't run here; on CI that is a failure.
+pub fn skipped(test: &str, why: &str) {
+    assert!(std::env::var_os("CI").is_none(), "{test} can't be skipped on CI: {why}");
+    println!("SKIPPED: {test}: {why}");
+}
+
+/// How often, or how long: little in CI, much with `SOAK=1`.
+pub fn much<T>(little: T, much: T) -> T {
+    if std::env::var("SOAK").is_ok_and(|soak| soak == "1") { much } else { little }
 }
 
 fn make_rootfs(root: &Path) {

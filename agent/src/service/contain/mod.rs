@@ -2,6 +2,7 @@
 //!
 //! One task of the event loop per container. Whatever fails, nothing of the container is left but its sandbox.
 
+mod bounds;
 mod command;
 mod follow;
 mod image;

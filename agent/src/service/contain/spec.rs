@@ -6,28 +6,27 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use images::ImageConfig;
-use model::{Milli, Resources};
-use runtime::{ContainerSpec, Isolation, Limits, Rlimit, Rootfs, SandboxMount};
+use runtime::{ContainerSpec, IdRange, Isolation, Limits, Rootfs, SandboxMount};
 use wire::v1;
 use wire::v1::container_info::Type as ContainerType;
+use wire::v1::container_info::docker_info::Network;
 use wire::v1::image::Type as ImageType;
 use wire::v1::linux_info::IpcMode;
-use wire::v1::r_limit_info::r_limit::Type as RlimitType;
 
+use super::bounds::{limits, rlimits};
 use super::command::{self, Command};
 use crate::config::Logger;
 use crate::logic::Launch;
 use crate::rotation::RotateBy;
 
-/// Mesos: no container gets less memory than this.
-const LEAST_MEMORY: u64 = 32 << 20;
-/// Mesos: no container gets less CPU time than this in 100 ms.
-const LEAST_CPU_MILLI: u64 = 10;
-
 /// What all containers of an agent have in common.
 #[derive(Clone, Debug)]
 pub(crate) struct Common {
     pub(crate) isolation: Isolation,
+    /// The host's ids of each container's user namespace, if containers have one.
+    pub(crate) user_namespace: Option<IdRange>,
+    /// What containers are limited to beside what their tasks ask for.
+    pub(crate) limits: Limits,
     pub(crate) sandbox_directory: PathBuf,
     pub(crate) switch_user: bool,
     pub(crate) cgroups_enable_cfs: bool,
@@ -122,7 +121,10 @@ pub(crate) fn check(task: &v1::TaskInfo) -> Result<(), String> {
         (docker.is_some_and(|d| d.privileged()), "docker.privileged"),
         (docker.is_some_and(|d| !d.parameters.is_empty()), "docker.parameters"),
         (docker.is_some_and(|d| !d.port_mappings.is_empty()), "docker.port_mappings"),
-        (docker.is_some_and(|d| !host_network(d)), "docker.network other than HOST"),
+        (
+            docker.is_some_and(|d| !matches!(d.network(), Network::Host | Network::None)),
+            "docker.network other than HOST and NONE",
+        ),
         (linux.is_some_and(|l| l.bounding_capabilities.is_some()), "linux_info.bounding_capabilities"),
         (linux.is_some_and(|l| l.effective_capabilities.is_some()), "linux_info.effective_capabilities"),
         (linux.is_some_and(|l| l.capability_info.is_some()), "linux_info.capability_info"),
@@ -136,10 +138,6 @@ pub(crate) fn check(task: &v1::TaskInfo) -> Result<(), String> {
         None => Ok(()),
         Some((_, what)) => Err(format!("The task asks for {what}, which this agent does not support yet")),
     }
-}
-
-fn host_network(docker: &v1::container_info::DockerInfo) -> bool {
-    docker.network() == v1::container_info::docker_info::Network::Host
 }
 
 /// The whole spec.
@@ -158,6 +156,7 @@ pub(crate) fn spec(
     let silent = ImageConfig::default();
     let config = image.as_ref().map(|(config, _)| if common.ignore_runtime { &silent } else { *config });
     let Command { program, argv } = command::merge(info, config)?;
+    let users = user_namespace(common, image.is_some())?;
     let id = runtime::ContainerId::new(launch.run.container.as_str()).map_err(|e| e.to_string())?;
     let mut spec = ContainerSpec::new(id, argv);
     spec.program = program;
@@ -178,6 +177,7 @@ pub(crate) fn spec(
     spec.hostname = task.container.as_ref().and_then(|c| c.hostname.clone());
     spec.limits = limits(common, task)?;
     spec.isolation = isolation(common, task)?;
+    spec.user_namespace = users;
     spec.rlimits = rlimits(task)?;
     if let Some(bytes) = shm_bytes(common, task)? {
         spec.shm_bytes = bytes;
@@ -261,72 +261,52 @@ fn environment(
     Ok(command::overlay([image, &own, &operator, &task]))
 }
 
-/// Limits where the task names them, its requests where not.
-fn limits(common: &Common, task: &v1::TaskInfo) -> Result<Limits, String> {
-    let resources = Resources::from_wire(&task.resources).map_err(|e| e.to_string())?;
-    let limit = |name: &str| task.limits.get(name).map(|l| l.value);
-    let cpus = resources.cpus();
-    let cpu_limit = match limit("cpus") {
-        Some(value) if value.is_infinite() => None,
-        Some(value) => Some(milli("cpus", value)?.max(LEAST_CPU_MILLI)),
-        None => common.cgroups_enable_cfs.then_some(whole(cpus).max(LEAST_CPU_MILLI)),
-    };
-    let mem = resources.mem();
-    let requested = (mem > Milli::ZERO).then(|| bytes_of(whole(mem)).max(LEAST_MEMORY));
-    let memory_limit = match limit("mem") {
-        Some(value) if value.is_infinite() => None,
-        Some(value) => Some(bytes_of(milli("mem", value)?).max(LEAST_MEMORY)),
-        None => requested,
-    };
-    Ok(Limits {
-        cpu_request_milli: (cpus > Milli::ZERO).then(|| whole(cpus)),
-        cpu_limit_milli: cpu_limit,
-        memory_request_bytes: requested,
-        memory_limit_bytes: memory_limit,
-        ..Limits::default()
-    })
-}
-
-fn milli(name: &str, value: f64) -> Result<u64, String> {
-    let milli = Milli::from_f64(value).ok_or(format!("The limit of {name} is out of range: {value}"))?;
-    Ok(whole(milli))
-}
-
-/// Thousandths, never below zero.
-fn whole(amount: Milli) -> u64 {
-    u64::try_from(amount.millis()).unwrap_or(0)
-}
-
-/// Thousandths of a MB in bytes.
-fn bytes_of(milli_megabytes: u64) -> u64 {
-    u64::try_from(u128::from(milli_megabytes) * (1 << 20) / 1000).unwrap_or(u64::MAX)
-}
-
 fn linux_info(task: &v1::TaskInfo) -> Option<&v1::LinuxInfo> {
     task.container.as_ref()?.linux_info.as_ref()
 }
 
-/// What all containers of the agent have, less what the task asks to share with the host.
+/// What all containers of the agent have, less what the task asks to share with the host, and without its network
+/// where the task wants none.
 fn isolation(common: &Common, task: &v1::TaskInfo) -> Result<Isolation, String> {
     let mut isolation = common.isolation.clone();
+    let docker = task.container.as_ref().and_then(|c| c.docker.as_ref());
+    isolation.net |= docker.is_some_and(|docker| docker.network() == Network::None);
     let Some(linux) = linux_info(task) else { return Ok(isolation) };
-    let refused = |what: &str, flag: &str| {
-        Err(format!("The task asks for {what}, which this agent does not allow; it would with --no-{flag}"))
-    };
     if linux.share_pid_namespace() {
-        if !common.shares_pid {
-            return refused("linux_info.share_pid_namespace", "disallow_sharing_agent_pid_namespace");
-        }
+        let flag = "disallow_sharing_agent_pid_namespace";
+        may_share(common, common.shares_pid, "linux_info.share_pid_namespace", flag)?;
         isolation.pid = false;
     }
     // Mesos: of a container at the top the parent is the agent.
     if linux.ipc_mode() == IpcMode::ShareParent {
-        if !common.shares_ipc {
-            return refused("linux_info.ipc_mode SHARE_PARENT", "disallow_sharing_agent_ipc_namespace");
-        }
+        let flag = "disallow_sharing_agent_ipc_namespace";
+        may_share(common, common.shares_ipc, "linux_info.ipc_mode SHARE_PARENT", flag)?;
         isolation.ipc = false;
     }
     Ok(isolation)
+}
+
+/// Refuses what the operator doesn't allow, and what a user namespace makes impossible.
+fn may_share(common: &Common, allowed: bool, what: &str, flag: &str) -> Result<(), String> {
+    let asks = format!("The task asks for {what}, which this agent");
+    if common.user_namespace.is_some() {
+        return Err(format!(
+            "{asks} can't give: its tasks have user namespaces (namespaces/user in --isolation), and those can't \
+             share the host's"
+        ));
+    }
+    if allowed { Ok(()) } else { Err(format!("{asks} does not allow; it would with --no-{flag}")) }
+}
+
+/// The ids of the container's user namespace. Without an image there can be none, and no task runs less isolated than
+/// its operator said.
+fn user_namespace(common: &Common, has_image: bool) -> Result<Option<IdRange>, String> {
+    match common.user_namespace {
+        Some(_) if !has_image => Err("The task has no image, and this agent runs tasks in user namespaces \
+            (namespaces/user in --isolation), in which the host's files belong to nobody: give it an image"
+            .to_owned()),
+        ids => Ok(ids),
+    }
 }
 
 /// Size of /dev/shm. Mesos: `shm_size` is in MB, and only for an IPC namespace of one's own.
@@ -340,30 +320,10 @@ fn shm_bytes(common: &Common, task: &v1::TaskInfo) -> Result<Option<u64>, String
     }
 }
 
-/// Mesos: both or none of soft and hard; none is unlimited.
-fn rlimits(task: &v1::TaskInfo) -> Result<Vec<Rlimit>, String> {
-    let info = task.container.as_ref().and_then(|c| c.rlimit_info.as_ref());
-    let mut all = Vec::new();
-    for limit in info.iter().flat_map(|i| &i.rlimits) {
-        let kind = limit.r#type();
-        if kind == RlimitType::Unknown {
-            return Err("The task has a resource limit of an unknown type".to_owned());
-        }
-        let name = kind.as_str_name().replace("RLMT_", "RLIMIT_");
-        let (soft, hard) = match (limit.soft, limit.hard) {
-            (Some(soft), Some(hard)) if soft <= hard => (soft, hard),
-            (None, None) => (u64::MAX, u64::MAX),
-            _ => {
-                return Err(format!(
-                    "{name} needs a soft limit that is not above its hard limit, or neither"
-                ));
-            }
-        };
-        all.push(Rlimit { name, soft, hard });
-    }
-    Ok(all)
-}
-
 #[cfg(test)]
 #[path = "spec_tests.rs"]
 mod tests;
+
+#[cfg(test)]
+#[path = "metadata_tests.rs"]
+mod metadata_tests;

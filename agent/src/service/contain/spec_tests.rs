@@ -3,13 +3,16 @@
 use std::sync::Arc;
 
 use expect_test::expect;
+use wire::v1::r_limit_info::r_limit::Type as RlimitType;
 
 use super::*;
 use crate::logic::Run;
 
-fn common() -> Common {
+pub(super) fn common() -> Common {
     Common {
         isolation: Isolation::default(),
+        user_namespace: None,
+        limits: Limits::default(),
         sandbox_directory: "/mnt/mesos/sandbox".into(),
         switch_user: true,
         cgroups_enable_cfs: false,
@@ -30,7 +33,7 @@ fn common() -> Common {
     }
 }
 
-fn launch(task: v1::TaskInfo) -> Launch {
+pub(super) fn launch(task: v1::TaskInfo) -> Launch {
     Launch {
         run: Arc::new(Run {
             agent: "A-S0".into(),
@@ -53,7 +56,7 @@ fn variable(name: &str, value: &str) -> v1::environment::Variable {
     v1::environment::Variable { name: name.to_owned(), value: Some(value.to_owned()), ..Default::default() }
 }
 
-fn task(resources: &str) -> v1::TaskInfo {
+pub(super) fn task(resources: &str) -> v1::TaskInfo {
     let variables = vec![variable("TASK", "t"), variable("BOTH", "t"), variable("PATH", "/task")];
     let mut resources = model::resources::parse(resources, &model::Role::any()).unwrap().to_wire();
     resources.iter_mut().for_each(|r| {
@@ -79,7 +82,7 @@ fn image() -> ImageConfig {
     }
 }
 
-fn overlay() -> Rootfs {
+pub(super) fn overlay() -> Rootfs {
     Rootfs::Overlay { lower: vec!["/l".into()], upper: "/u".into(), work: "/w".into() }
 }
 
@@ -300,4 +303,52 @@ fn sharing_cgroups_is_for_task_groups() {
     assert!(check(&linux(Some(false))).unwrap_err().contains("share_cgroups"));
     assert_eq!(check(&linux(Some(true))), Ok(()));
     assert_eq!(check(&linux(None)), Ok(()));
+}
+
+/// isolators.md: what an operator isolates is never left out in silence.
+#[test]
+fn a_user_namespace_needs_an_image_and_shares_nothing() {
+    let ids = IdRange { base: 200_000, length: 65_536 };
+    let common = Common { user_namespace: Some(ids), shares_pid: true, shares_ipc: true, ..common() };
+    let image = image();
+    let of = |task, image| spec(&common, &launch(task), Path::new("/s"), image);
+    let mapped = of(task("cpus:1"), Some((&image, overlay()))).unwrap();
+    assert_eq!(mapped.user_namespace, Some(ids));
+    let why = of(task("cpus:1"), None).unwrap_err();
+    assert!(why.contains("no image") && why.contains("namespaces/user"), "{why}");
+    let pid = with_linux(v1::LinuxInfo { share_pid_namespace: Some(true), ..Default::default() });
+    let ipc = with_linux(v1::LinuxInfo { ipc_mode: Some(IpcMode::ShareParent.into()), ..Default::default() });
+    for (task, word) in [(pid, "share_pid_namespace"), (ipc, "SHARE_PARENT")] {
+        let why = of(task, Some((&image, overlay()))).unwrap_err();
+        assert!(why.contains(word) && why.contains("namespaces/user"), "{why}");
+    }
+}
+
+fn docker(network: Network) -> v1::TaskInfo {
+    let mut docker = v1::container_info::DockerInfo { image: "busybox".to_owned(), ..Default::default() };
+    docker.set_network(network);
+    let container = v1::ContainerInfo { docker: Some(docker), ..Default::default() };
+    v1::TaskInfo { container: Some(container), ..task("cpus:1") }
+}
+
+#[test]
+fn a_docker_task_without_network_has_none() {
+    for (network, own) in [(Network::Host, false), (Network::None, true)] {
+        assert_eq!(check(&docker(network)), Ok(()));
+        assert_eq!(isolation(&common(), &docker(network)).unwrap().net, own, "{network:?}");
+    }
+    for network in [Network::Bridge, Network::User] {
+        assert!(check(&docker(network)).unwrap_err().contains("docker.network"), "{network:?}");
+    }
+    let isolated = Common { isolation: Isolation { net: true, ..Isolation::default() }, ..common() };
+    assert!(isolation(&isolated, &docker(Network::Host)).unwrap().net, "the operator's wish counts");
+}
+
+#[test]
+fn limits_of_the_operator_are_every_containers() {
+    let limits = Limits { cpuset_cpus: Some("0".to_owned()), io_weight: Some(7), ..Limits::default() };
+    let common = Common { limits, ..common() };
+    let all = super::limits(&common, &task("cpus:1;mem:64")).unwrap();
+    assert_eq!((all.cpuset_cpus.as_deref(), all.io_weight), (Some("0"), Some(7)));
+    assert_eq!((all.cpu_request_milli, all.pids_max), (Some(1000), Some(4096)));
 }
