@@ -143,7 +143,7 @@ impl Api {
 
     async fn prometheus(&self) -> Result<Whole, Refusal> {
         let view = self.view().await?;
-        let mut all = metrics::snapshot(&self.about, &view);
+        let mut all = metrics::snapshot(&self.about, &view, &self.sources.containers.tally());
         // Figures of each container, which Mesos' own keys don't have.
         self.statistics_pace.turn().await;
         usage::add_pressure(self, &view, &mut all).await;

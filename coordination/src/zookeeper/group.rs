@@ -109,7 +109,9 @@ impl<'a> Group<'a> {
         let ended = state.state().is_terminated();
         let changed = async {
             match &mut self.changed {
-                Some(changed) => drop(changed.await),
+                Some(changed) => {
+                    changed.await;
+                }
                 None => std::future::pending().await,
             }
         };

@@ -319,7 +319,7 @@ impl Records {
         for step in steps {
             match step {
                 Step::MakeShard(shard) => {
-                    writer.add_create(&format!("{}/{shard}", self.root()), b"", &options)?
+                    writer.add_create(&format!("{}/{shard}", self.root()), b"", &options)?;
                 }
                 Step::Create(key, value) => writer.add_create(&self.path_of(key), value, &options)?,
                 Step::Set(key, value) => writer.add_set_data(&self.path_of(key), value, None)?,

@@ -44,8 +44,7 @@ impl Candidate {
     pub async fn leads(&mut self) -> Tenure {
         let port = self.port;
         let led = soon(format!("{port} leads"), self.leadership.wait_for(|now| now.tenure().is_some())).await;
-        let tenure = led.unwrap().tenure().unwrap().clone();
-        tenure
+        led.unwrap().tenure().unwrap().clone()
     }
 
     /// Waits until it doesn't lead.

@@ -151,7 +151,7 @@ mod tests {
         let info = Arc::new(v1::AgentInfo { hostname: "a".to_owned(), ..v1::AgentInfo::default() });
         let mut before = Contents { epoch: 7, ..Contents::default() };
         for (name, change) in [
-            ("a", Change::Admit("a".into(), info.clone())),
+            ("a", Change::Admit("a".into(), info)),
             ("b", Change::MarkUnreachable("b".into(), Timestamp::from_micros(-5))),
             ("c", Change::MarkGone("c".into(), Timestamp::from_micros(9))),
             ("d", Change::Remove("d".into())),
