@@ -339,7 +339,7 @@ impl Records {
                 }
                 other => Failed::Other(other),
             }),
-            Err(MultiWriteError::RequestFailed { source: Error::SessionExpired }) => {
+            Err(MultiWriteError::RequestFailed { source: Error::SessionExpired | Error::ClientClosed }) => {
                 Err(Failed::Fenced("the ZooKeeper session is over"))
             }
             Err(MultiWriteError::RequestFailed { source }) if is_passing(&source) => {
@@ -437,7 +437,9 @@ impl Records {
 
     fn error(&self, doing: &'static str, path: &str, source: Error) -> RecordsError {
         match source {
-            Error::SessionExpired => RecordsError::Fenced("the ZooKeeper session is over"),
+            Error::SessionExpired | Error::ClientClosed => {
+                RecordsError::Fenced("the ZooKeeper session is over")
+            }
             source => RecordsError::Ensemble { doing, path: path.to_owned(), source },
         }
     }
@@ -471,7 +473,17 @@ impl From<Error> for Failed {
 
 /// Whether the ensemble may answer later, in the same session.
 fn is_passing(error: &Error) -> bool {
-    matches!(error, Error::ConnectionLoss | Error::Timeout | Error::Throttled | Error::SessionMoved)
+    matches!(
+        error,
+        Error::ConnectionLoss
+            | Error::Timeout
+            | Error::Throttled
+            | Error::SessionMoved
+            | Error::NoHosts
+            // What the connection itself ended with.
+            | Error::Custom(_)
+            | Error::UnexpectedError(_)
+    )
 }
 
 /// Which of the changes' records are there.
@@ -488,7 +500,8 @@ fn shard_of(key: &str) -> String {
     for byte in key.bytes() {
         hash = (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3);
     }
-    format!("{:02x}", (hash >> 32) & 0xff)
+    // All bytes of the hash take part: keys that differ in their last digits only differ in few of them.
+    format!("{:02x}", hash.to_le_bytes().iter().fold(0u8, |sum, byte| sum ^ byte))
 }
 
 /// A key as a node's name: what may not stand there is written as `%` and two digits.

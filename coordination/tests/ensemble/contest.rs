@@ -57,8 +57,9 @@ async fn a_lost_quorum_ends_the_lease_in_time_and_its_return_brings_a_leader() {
     needs!("java");
     let ensemble = Ensemble::start(3);
     let url = url(&ensemble, "/mesos");
-    let mut masters = [Candidate::start(url.clone(), 1), Candidate::start(url, 2)];
-    let lease = masters[0].leads().await.lease;
+    let mut first = Candidate::start(url.clone(), 1);
+    let lease = first.leads().await.lease;
+    let mut masters = [first, Candidate::start(url, 2)];
     told(&mut masters[1].zookeeper.leader(), Some(1)).await;
     for server in 0..3 {
         ensemble.signal(server, Signal::STOP);
