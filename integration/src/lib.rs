@@ -11,20 +11,23 @@ pub mod cluster;
 pub mod disk;
 pub mod docs;
 pub mod eventually;
+pub mod http2;
 pub mod images;
 pub mod job;
 pub mod leftovers;
 pub mod place;
 pub mod proxy;
 pub mod registry;
+pub mod routes;
 pub mod scheduler;
 pub mod task;
 pub mod trace;
+pub mod vitals;
 
 use std::fmt::{Debug, Display};
 use std::path::Path;
 
-pub use clock::WallClock;
+pub use clock::{HostClock, WallClock};
 pub use cluster::{Cluster, Options};
 pub use disk::Disk;
 pub use eventually::{eventually, within};
