@@ -43,9 +43,10 @@ bench: ## the benchmarks, each as a ratio against a peer in the same run
 	cargo build --release --workspace --bins
 	"$(TARGET)/release/bench"
 
-soak: ## seeds of the simulation for an hour (SIM_SECONDS=...), then each fuzz target for five minutes (FUZZ_SECONDS=...), attacks of containers
+soak: ## the long forms: seeds of the simulation for an hour (SIM_SECONDS=...), long attacks, each fuzz target for five minutes (FUZZ_SECONDS=...)
 	@scripts/deps.sh test
 	cargo build --workspace --bins
 	SOAK=1 cargo nextest run --profile soak -p runtime -p agent -p integration -E 'test(/k[0-9][0-9]_/)'
 	SIM_SECONDS="$${SIM_SECONDS:-3600}" cargo nextest run --profile soak -p simulation
+	SOAK=1 cargo nextest run --profile soak -p images -E 'test(whiteouts_take_linear_time) + test(folders_that_turn_into_links)'
 	scripts/fuzz.sh "$${FUZZ_SECONDS:-300}"

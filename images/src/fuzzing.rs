@@ -3,8 +3,9 @@
 use std::path::Path;
 
 use crate::limits::Limits;
-use crate::manifest::{ConfigFile, Document, Past};
+use crate::manifest::{Compression, ConfigFile, Document, Past};
 use crate::reference::{DEFAULT_REGISTRY, ImageName};
+use crate::registry::fuzzing as door;
 use crate::unpack::{TarStream, UnpackLimits};
 
 /// An image name; what is taken has to survive being printed and read again.
@@ -75,5 +76,29 @@ pub fn archive_listing(bytes: &[u8]) {
 pub fn archive(file: &Path) {
     if let Ok(ImageName::Archive(name)) = format!("docker-archive:{}", file.display()).parse() {
         let _ = crate::local::ArchiveSource::open(&name, &Limits::default());
+    }
+}
+
+/// A layer's blob: plain, gzip or zstd by `kind`, arriving in pieces of a size. What comes out, when it is whole.
+pub fn layer(blob: &[u8], kind: usize, piece: usize) -> Option<Vec<u8>> {
+    let kinds = [Compression::Gzip, Compression::Zstd, Compression::Plain];
+    crate::pull::fuzzing::inflated(blob, kinds[kind % kinds.len()], piece)
+}
+
+/// What a registry, a token service or a credential helper says, by `kind`.
+pub fn registry(kind: usize, said: &[u8]) {
+    let text = String::from_utf8_lossy(said);
+    match kind % 5 {
+        0 => door::token(said),
+        1 => door::complaint(said),
+        2 => door::helper(said),
+        3 => door::retry_after(&text),
+        _ => {
+            let size = said.iter().fold(7_u64, |sum, byte| sum.rotate_left(5) ^ u64::from(*byte));
+            for (from, size) in [(0, 10), (3, 10), (0, size), (size / 2, size), (u64::MAX, u64::MAX), (0, 0)]
+            {
+                door::range(&text, from, size);
+            }
+        }
     }
 }

@@ -118,9 +118,9 @@ impl<'a> Request<'a> {
             (Err(_), Err(error)) | (Err(error), Ok(())) => return Err(error),
         };
         let length = match (reply.header("transfer-encoding"), reply.header("content-length")) {
+            _ if reply.status == 204 || self.method == "HEAD" => Length::Known(0),
             (Some("chunked"), _) => Length::Chunk { left: 0, first: true },
             (_, Some(length)) => Length::Known(length.parse().map_err(io::Error::other)?),
-            _ if reply.status == 204 || self.method == "HEAD" => Length::Known(0),
             _ => Length::ToEnd,
         };
         Ok((reply, Body { reader, length }))

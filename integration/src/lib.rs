@@ -13,6 +13,7 @@ pub mod docs;
 pub mod ensemble;
 pub mod eventually;
 pub mod facts;
+pub mod http2;
 pub mod images;
 pub mod job;
 pub mod leftovers;
@@ -20,14 +21,16 @@ pub mod masters;
 pub mod place;
 pub mod proxy;
 pub mod registry;
+pub mod routes;
 pub mod scheduler;
 pub mod task;
 pub mod trace;
+pub mod vitals;
 
 use std::fmt::{Debug, Display};
 use std::path::Path;
 
-pub use clock::WallClock;
+pub use clock::{HostClock, WallClock};
 pub use cluster::{Cluster, Options};
 pub use disk::Disk;
 pub use ensemble::Ensemble;

@@ -5,6 +5,8 @@ use std::fs;
 use std::net::{SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use serde_json::Value;
 
 use crate::images::Image;
@@ -12,11 +14,21 @@ use crate::job::{Daemon, bound, done};
 use crate::place::Place;
 use crate::{OrFail, eventually};
 
+/// Who may log in to a registry with a password.
+pub const USER: &str = "docker";
+
 /// A registry. Ends when dropped.
 #[derive(Debug)]
 pub struct Registry {
     daemon: Option<Daemon>,
     place: Place,
+    /// What pushes need.
+    password: Option<String>,
+}
+
+/// A login as Docker's `config.json` has it.
+pub fn basic(user: &str, password: &str) -> String {
+    STANDARD.encode(format!("{user}:{password}"))
 }
 
 /// An image in a registry.
@@ -36,15 +48,36 @@ impl Registry {
     /// Starts an empty one.
     #[track_caller]
     pub fn start() -> Registry {
-        let mut registry = Registry { daemon: None, place: Place::new() };
-        let text = format!(
-            "version: 0.1\nlog:\n  accesslog:\n    disabled: false\nstorage:\n  filesystem:\n    rootdirectory: {}\nhttp:\n  addr: {}\n",
-            registry.storage().display(),
-            registry.address(),
-        );
-        fs::write(registry.place.dir().join("registry.yml"), text).or_fail("writing registry.yml");
+        let mut registry = Registry { daemon: None, place: Place::new(), password: None };
+        registry.configure("");
         registry.resume();
         registry
+    }
+
+    /// Starts an empty one that is for [`USER`] alone; with the password, which it makes up and tells in its log.
+    #[track_caller]
+    pub fn with_password() -> (Registry, String) {
+        let mut registry = Registry { daemon: None, place: Place::new(), password: None };
+        let path = registry.place.dir().join("htpasswd");
+        registry.configure(&format!("auth:\n  htpasswd:\n    realm: test\n    path: {}\n", path.display()));
+        registry.resume();
+        let password = eventually("a password", || {
+            let log = fs::read_to_string(registry.log()).ok()?;
+            let rest = log.split_once("password=")?.1.trim_start_matches('"');
+            let password = rest.split(['"', ' ', '\n']).next()?;
+            (!password.is_empty()).then(|| password.to_owned())
+        });
+        registry.password = Some(password.clone());
+        (registry, password)
+    }
+
+    fn configure(&self, more: &str) {
+        let text = format!(
+            "version: 0.1\nlog:\n  accesslog:\n    disabled: false\nstorage:\n  filesystem:\n    rootdirectory: {}\nhttp:\n  addr: {}\n{more}",
+            self.storage().display(),
+            self.address(),
+        );
+        fs::write(self.place.dir().join("registry.yml"), text).or_fail("writing registry.yml");
     }
 
     /// Where it listens.
@@ -88,6 +121,7 @@ impl Registry {
         let to = format!("{}/{name}:latest", self.address());
         let mut command = bound("skopeo");
         command.args(["copy", "--quiet", "--preserve-digests", "--dest-tls-verify=false"]);
+        command.args(self.password.iter().map(|password| format!("--dest-creds={USER}:{password}")));
         done(command.arg(format!("oci:{}:latest", layout.display())).arg(format!("docker://{to}")));
         let read = |path: &Path| -> Value {
             serde_json::from_slice(&fs::read(path).or_fail(path.display())).or_fail(path.display())

@@ -1,5 +1,5 @@
 //! What every server of ours has in common, whatever it serves: how a path finds its route, JSONP, files told over HTTP,
-//! metrics, the log's verbosity, the version told, and the address that others reach.
+//! metrics, the log's verbosity, the version told, the address that others reach, and large answers to slow readers.
 //!
 //! In Mesos this is libprocess' part. Nothing here knows of tasks, agents or offers.
 
@@ -12,5 +12,6 @@ pub mod jsonp;
 pub mod logging;
 pub mod metrics;
 pub mod routes;
+pub mod sending;
 pub mod system;
 pub mod version;

@@ -1,12 +1,13 @@
 //! Answers: made of a status, a type and bytes, compressed for those who accept it.
 
 use bytes::Bytes;
-use http::header::{ALLOW, CONTENT_DISPOSITION, CONTENT_ENCODING, CONTENT_TYPE, HeaderValue};
+use http::header::{ALLOW, CONTENT_DISPOSITION, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, HeaderValue};
 use http::{HeaderMap, Method, Request, Response, StatusCode};
 use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt, Full, LengthLimitError, Limited, StreamBody};
 use hyper::body::{Frame, Incoming};
 use serving::files::Download;
+use serving::sending::Sending;
 use tokio_stream::StreamExt as _;
 use tokio_stream::wrappers::ReceiverStream;
 
@@ -54,15 +55,29 @@ pub(super) fn need_post(method: &Method) -> Result<(), Refusal> {
     Err(Box::new(response))
 }
 
-/// Sends an answer. Mesos: compressed from 1024 bytes on, if the client accepts that.
-pub(super) fn finish(asked: &HeaderMap, mut answer: Whole) -> Response<Body> {
+/// Mesos: answers are compressed from 1024 bytes on, if the client accepts that.
+pub(super) fn compressed(asked: &HeaderMap, mut answer: Whole) -> Whole {
     let long = answer.body().len() >= serving::gzip::LEAST;
     if long && serving::gzip::is_accepted(asked) {
         let compressed = serving::gzip::compress(answer.body());
         *answer.body_mut() = compressed.into();
         answer.headers_mut().insert(CONTENT_ENCODING, HeaderValue::from_static("gzip"));
     }
+    answer
+}
+
+/// Sends an answer at once.
+pub(super) fn at_once(answer: Whole) -> Response<Body> {
     answer.map(|bytes| Full::new(bytes).map_err(|never| match never {}).boxed_unsync())
+}
+
+/// Sends an answer in parts.
+pub(super) fn in_parts(answer: Response<Sending>) -> Response<Body> {
+    let length = HeaderValue::from(answer.body().left());
+    let frames = |sending: Sending| tokio_stream::iter(sending.map(|part| Ok(Frame::data(part))));
+    let mut answer = answer.map(|sending| StreamBody::new(frames(sending)).boxed_unsync());
+    answer.headers_mut().insert(CONTENT_LENGTH, length);
+    answer
 }
 
 /// Sends a file as it is read.

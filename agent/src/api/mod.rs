@@ -20,16 +20,17 @@ use serde_json::{Value, json};
 use serving::files::{Attached, FilesError};
 use serving::metrics::Pace;
 use serving::routes::NoRoute;
+use serving::sending::{self, Room};
 use serving::system::System;
 use serving::{files, jsonp, logging};
-use tokio::sync::watch;
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, watch};
 use wire::query::Query;
 
 use crate::containerizer::Containerizer;
 use crate::logic::View;
 use crate::service::{DiskUsage, Paths, Reader};
 pub(crate) use answer::Body;
-use answer::{Refusal, Whole, empty, finish, refuse, text, with_type};
+use answer::{Refusal, Whole, at_once, compressed, empty, in_parts, refuse, text, with_type};
 use routes::{PROCESS, Page, ROUTES, Route};
 
 /// What an agent tells about itself.
@@ -59,23 +60,49 @@ pub(crate) struct Sources {
     pub(crate) disk: DiskUsage,
 }
 
+/// Views that are turned into answers at once: each may take large buffers.
+const ENCODERS: usize = 4;
+
+/// The turn of whoever makes an answer of a view.
+#[derive(Clone)]
+struct Turn {
+    _turn: Option<Arc<OwnedSemaphorePermit>>,
+}
+
+/// An answer that keeps the turn in which it was made until there is room for it.
+fn held(mut answer: Whole, turn: Option<Turn>) -> Whole {
+    if let Some(turn) = turn {
+        answer.extensions_mut().insert(turn);
+    }
+    answer
+}
+
 /// The HTTP side of an agent.
 pub(crate) struct Api {
     about: Arc<About>,
     sources: Sources,
     metrics_pace: Pace,
     statistics_pace: Pace,
+    encoders: Arc<Semaphore>,
+    answers: Room,
 }
 
 impl Api {
     /// `pace` is that of `/metrics/snapshot`.
     pub(crate) fn new(about: About, sources: Sources, pace: Pace) -> Api {
         // Mesos: two requests a second for statistics, too; those that come sooner wait.
-        Api { about: Arc::new(about), sources, metrics_pace: pace, statistics_pace: Pace::default() }
+        Api {
+            about: Arc::new(about),
+            sources,
+            metrics_pace: pace,
+            statistics_pace: Pace::default(),
+            encoders: Arc::new(Semaphore::new(ENCODERS)),
+            answers: Room::default(),
+        }
     }
 
-    /// Answers a request.
-    pub(crate) async fn handle(&self, request: Request<Incoming>) -> Response<Body> {
+    /// Answers a request; `cut` ends its connection.
+    pub(crate) async fn handle(&self, request: Request<Incoming>, cut: Arc<Notify>) -> Response<Body> {
         let headers = request.headers().clone();
         let query = Query::parse(request.uri().query().unwrap_or_default());
         let found = serving::routes::find(ROUTES, PROCESS, request.uri().path());
@@ -85,7 +112,7 @@ impl Api {
             Ok(Route::Health) => Ok(empty(StatusCode::OK)),
             Ok(Route::Page(page)) => self.page(page, query).await,
             Ok(Route::Logging) => toggle(&query),
-            Ok(Route::Download) => match self.download(query).await {
+            Ok(Route::Download) => match self.download(query, cut.clone()).await {
                 Ok(download) => return answer::stream(download),
                 Err(refusal) => Err(refusal),
             },
@@ -93,20 +120,43 @@ impl Api {
             Ok(Route::Prometheus | Route::Absent) | Err(NoRoute::Unknown) => Ok(empty(StatusCode::NOT_FOUND)),
             Err(NoRoute::Malformed) => Err(refuse(StatusCode::BAD_REQUEST, "The path is not well encoded")),
         };
-        finish(&headers, answer.unwrap_or_else(|refusal| *refusal))
+        let answer = compressed(&headers, answer.unwrap_or_else(|refusal| *refusal));
+        self.with_room(answer, cut).await
+    }
+
+    /// Sends a large answer in parts, once there is room for it. Whoever made it keeps his turn until then, so only a few
+    /// wait with theirs in their hands.
+    async fn with_room(&self, mut answer: Whole, cut: Arc<Notify>) -> Response<Body> {
+        if answer.body().len() <= sending::SMALL {
+            return at_once(answer);
+        }
+        let _turn = answer.extensions_mut().remove::<Turn>();
+        let place = self.answers.place(answer.body().len()).await;
+        let cut = move || {
+            tracing::warn!("a client doesn't take a large answer: cut");
+            cut.notify_one();
+        };
+        in_parts(answer.map(|bytes| self.answers.send(place, bytes, cut)))
+    }
+
+    /// Waits for the turn to make a large answer.
+    async fn turn(&self) -> Turn {
+        // It is never closed.
+        Turn { _turn: self.encoders.clone().acquire_owned().await.ok().map(Arc::new) }
     }
 
     /// One of the older pages. Mesos: any method will do while there is no authorization.
     async fn page(&self, page: Page, query: Query) -> Result<Whole, Refusal> {
         let function = jsonp::function(&query);
         let function = function.map_err(|bad| refuse(StatusCode::BAD_REQUEST, &bad.to_string()))?;
+        let turn = if page == Page::State { Some(self.turn().await) } else { None };
         let json = match page {
             Page::Metrics => self.metrics_page(&query).await?,
             Page::System => System::read().json(),
             page => self.value(page, query).await?.to_string().into_bytes(),
         };
         let (content_type, body) = jsonp::body(function.as_deref(), json);
-        Ok(with_type(StatusCode::OK, content_type, body.into()))
+        Ok(held(with_type(StatusCode::OK, content_type, body.into()), turn))
     }
 
     async fn value(&self, page: Page, query: Query) -> Result<Value, Refusal> {
@@ -155,9 +205,9 @@ impl Api {
         Ok(metrics::snapshot(&self.about, &*self.view().await?, &self.sources.containers.tally()))
     }
 
-    async fn download(&self, query: Query) -> Result<files::Download, Refusal> {
+    async fn download(&self, query: Query, cut: Arc<Notify>) -> Result<files::Download, Refusal> {
         let attached = self.attached().await?;
-        files::download(attached, query).await.map_err(unreadable)
+        files::download(attached, query, move || cut.notify_one()).await.map_err(unreadable)
     }
 
     /// Reads sandboxes on a thread that may wait for the disk.

@@ -13,7 +13,7 @@ use wire::v1::agent::response::{self, Type as Answer};
 use wire::v1::agent::{Call, Response as Message};
 
 use super::answer::{need_post, read_body};
-use super::{Api, Refusal, Whole, empty, refuse, show, usage, with_type};
+use super::{Api, Refusal, Whole, empty, held, refuse, show, usage, with_type};
 use crate::logic::{Event, Stage};
 
 /// The signals that end containers.
@@ -40,7 +40,12 @@ pub(super) async fn handle(api: &Api, request: Request<Incoming>) -> Result<Whol
         Type::KillContainer => kill_container(api, call.kill_container).await,
         Type::PruneImages => prune_images(api, call.prune_images).await,
         Type::SetLoggingLevel => set_logging_level(call.set_logging_level),
-        kind => Ok(encoded(answer, &answer_to(api, kind, call).await?)),
+        kind => {
+            // The others are small, and some wait for the disk or for keepers.
+            let large = [Type::GetState, Type::GetTasks, Type::GetFrameworks, Type::GetExecutors];
+            let turn = if large.contains(&kind) { Some(api.turn().await) } else { None };
+            Ok(held(encoded(answer, &answer_to(api, kind, call).await?), turn))
+        }
     }
 }
 

@@ -11,7 +11,7 @@ use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
 use hyper_util::server::graceful::GracefulShutdown;
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, oneshot};
 use tokio::task::JoinSet;
 
 use crate::AgentError;
@@ -27,6 +27,10 @@ const NEXT_REQUEST: Duration = Duration::from_secs(75);
 /// Largest head of a request.
 const MAX_HEAD: usize = 64 << 10;
 const KEEP_ALIVE: Duration = Duration::from_secs(20);
+/// A peer that acknowledges nothing of what was sent to it for this long is cut.
+const UNACKNOWLEDGED: Duration = Duration::from_secs(75);
+/// What the kernel keeps for a peer that doesn't read. Left alone it would take megabytes (tcp_wmem) for each of them.
+const SEND_BUFFER: u32 = 256 << 10;
 /// How long requests may go on after the end was ordered.
 const LAST_REQUESTS: Duration = Duration::from_secs(2);
 
@@ -40,6 +44,8 @@ pub(super) fn listen(ip: IpAddr, port: u16) -> Result<TcpListener, AgentError> {
         };
         // A restart must not wait for the connections of the process before.
         socket.set_reuseaddr(true)?;
+        // Accepted connections have the same.
+        socket.set_send_buffer_size(SEND_BUFFER)?;
         socket.bind(address)?;
         socket.listen(BACKLOG)
     };
@@ -58,11 +64,12 @@ pub(super) async fn serve(listener: TcpListener, api: Arc<Api>, mut end: oneshot
             accepted = accept(&listener, &room) => accepted,
         };
         let (api, spoken) = (api.clone(), Arc::new(AtomicBool::new(false)));
-        let spoke = spoken.clone();
+        let (spoke, cut) = (spoken.clone(), Arc::new(Notify::new()));
+        let line = cut.clone();
         let service = service_fn(move |request| {
             spoke.store(true, Ordering::Relaxed);
-            let api = api.clone();
-            async move { Ok::<_, Infallible>(api.handle(request).await) }
+            let (api, line) = (api.clone(), line.clone());
+            async move { Ok::<_, Infallible>(api.handle(request, line).await) }
         });
         let serving = builder().serve_connection(TokioIo::new(stream), service).into_owned();
         let serving = graceful.watch(serving);
@@ -71,6 +78,7 @@ pub(super) async fn serve(listener: TcpListener, api: Arc<Api>, mut end: oneshot
                 served = serving => if let Err(error) = served {
                     tracing::debug!(%error, "a connection failed");
                 },
+                () = cut.notified() => {}
                 () = silence(&spoken) => tracing::debug!("a connection brought no request in time"),
             }
             drop(permit);
@@ -95,8 +103,10 @@ async fn accept(listener: &TcpListener, room: &Arc<Semaphore>) -> (TcpStream, Ow
     loop {
         match listener.accept().await {
             Ok((stream, _)) => {
-                // Without it everything works, more slowly.
+                // Without them everything works, more slowly in one case and noticing dead peers later in the other.
                 let _ = stream.set_nodelay(true);
+                let user_timeout = u32::try_from(UNACKNOWLEDGED.as_millis()).unwrap_or(u32::MAX);
+                let _ = rustix::net::sockopt::set_tcp_user_timeout(&stream, user_timeout);
                 return (stream, permit);
             }
             Err(error) => {

@@ -262,6 +262,51 @@ fn unpack(job: &Job, mut tar: Chunks) -> Result<(StagedLayer, Unpacked), LayerEr
     Ok((staged, unpacked))
 }
 
+/// Takes a buffer, how many bytes of it are filled, and how many compressed bytes were read so far.
+type Sink<'a> = &'a mut dyn FnMut(Vec<u8>, usize, u64) -> Result<(), LayerError>;
+
+/// Decompresses a blob to its end.
+pub(super) fn inflate(
+    compression: Compression,
+    blob: &mut Compressed,
+    pool: &Pool,
+    sink: Sink<'_>,
+) -> Result<(), LayerError> {
+    match compression {
+        Compression::Plain => pump(&mut *blob, |blob| blob, pool, sink)?,
+        Compression::Gzip => {
+            pump(flate2::bufread::MultiGzDecoder::new(&mut *blob), |d| d.get_mut(), pool, sink)?;
+        }
+        Compression::Zstd => {
+            let mut decoder = zstd::Decoder::with_buffer(&mut *blob).map_err(LayerError::Decompress)?;
+            decoder.window_log_max(ZSTD_WINDOW).map_err(LayerError::Decompress)?;
+            pump(decoder, |d| d.get_mut(), pool, sink)?;
+        }
+    }
+    if !blob.fill_buf().map_err(|_| LayerError::Cut)?.is_empty() {
+        let trailing = io::Error::new(io::ErrorKind::InvalidData, "something follows the compressed stream");
+        return Err(LayerError::Decompress(trailing));
+    }
+    Ok(())
+}
+
+fn pump<D: Read>(
+    mut from: D,
+    blob: impl Fn(&mut D) -> &mut Compressed,
+    pool: &Pool,
+    sink: Sink<'_>,
+) -> Result<(), LayerError> {
+    loop {
+        let mut buffer = pool.take();
+        let length = fill(&mut from, &mut buffer)?;
+        if length == 0 {
+            return Ok(());
+        }
+        let taken = blob(&mut from).hasher.bytes();
+        sink(buffer, length, taken)?;
+    }
+}
+
 /// Decompresses, and watches what comes out of how much.
 struct Inflater {
     job: Arc<Job>,
@@ -278,45 +323,18 @@ impl Inflater {
         pieces: mpsc::Receiver<Flow<Bytes>>,
     ) -> Result<Digest, LayerError> {
         let mut blob = Compressed::new(kept, pieces, Hasher::new(self.job.layer.blob.digest.algorithm()));
-        match self.job.layer.compression {
-            Compression::Plain => self.pump(&mut blob, |blob| blob)?,
-            Compression::Gzip => {
-                self.pump(flate2::bufread::MultiGzDecoder::new(&mut blob), |d| d.get_mut())?;
+        let (compression, pool) = (self.job.layer.compression, Arc::new(Pool::default()));
+        inflate(compression, &mut blob, &pool, &mut |buffer, length, taken| {
+            self.account(length as u64, taken)?;
+            match pipe::send_all(&self.to, &Chunk::new(buffer, length, &pool)) {
+                true => Ok(()),
+                false => Err(LayerError::Cut),
             }
-            Compression::Zstd => {
-                let mut decoder = zstd::Decoder::with_buffer(&mut blob).map_err(LayerError::Decompress)?;
-                decoder.window_log_max(ZSTD_WINDOW).map_err(LayerError::Decompress)?;
-                self.pump(decoder, |d| d.get_mut())?;
-            }
-        }
-        if !blob.fill_buf().map_err(|_| LayerError::Cut)?.is_empty() {
-            let trailing =
-                io::Error::new(io::ErrorKind::InvalidData, "something follows the compressed stream");
-            return Err(LayerError::Decompress(trailing));
-        }
+        })?;
         let digest = blob.hasher.finish();
         // Told apart from an end that came too early: whoever gets this may take the tar as whole.
         let delivered = self.to.iter().all(|stage| stage.send(Flow::End).is_ok());
         if delivered { Ok(digest) } else { Err(LayerError::Cut) }
-    }
-
-    fn pump<D: Read>(
-        &mut self,
-        mut from: D,
-        blob: impl Fn(&mut D) -> &mut Compressed,
-    ) -> Result<(), LayerError> {
-        let pool = Arc::new(Pool::default());
-        loop {
-            let mut buffer = pool.take();
-            let length = fill(&mut from, &mut buffer)?;
-            if length == 0 {
-                return Ok(());
-            }
-            self.account(length as u64, blob(&mut from).hasher.bytes())?;
-            if !pipe::send_all(&self.to, &Chunk::new(buffer, length, &pool)) {
-                return Err(LayerError::Cut);
-            }
-        }
     }
 
     fn account(&mut self, length: u64, taken: u64) -> Result<(), LayerError> {

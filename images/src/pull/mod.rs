@@ -2,6 +2,7 @@
 
 mod error;
 mod flight;
+pub(crate) mod fuzzing;
 mod layer;
 mod pipe;
 mod plan;

@@ -231,13 +231,7 @@ impl Blob {
     /// Whether the answer is what was asked for: everything from `from` on, of something as long as the blob.
     fn is_rest(&self, response: &Response, from: u64) -> bool {
         let range = response.headers().get(CONTENT_RANGE).and_then(|value| value.to_str().ok());
-        let Some((span, total)) = range.and_then(|range| range.strip_prefix("bytes ")?.split_once('/'))
-        else {
-            return false;
-        };
-        let whole = total == "*" || total.parse() == Ok(self.size);
-        let last = self.size - 1;
-        whole && span.split_once('-').is_some_and(|(a, b)| a.parse() == Ok(from) && b.parse() == Ok(last))
+        range.is_some_and(|range| is_rest(range, from, self.size))
     }
 
     fn wrong_length(&self, endpoint: &Endpoint, got: u64) -> RegistryError {
@@ -248,6 +242,16 @@ impl Blob {
             expected: self.size,
         }
     }
+}
+
+/// Whether a `Content-Range` is from `from` to the end of something of that size.
+pub(super) fn is_rest(range: &str, from: u64, size: u64) -> bool {
+    let Some((span, total)) = range.strip_prefix("bytes ").and_then(|range| range.split_once('/')) else {
+        return false;
+    };
+    let whole = total == "*" || total.parse() == Ok(size);
+    let ends = |last: &str| last.parse::<u64>().ok().and_then(|last| last.checked_add(1)) == Some(size);
+    whole && span.split_once('-').is_some_and(|(first, last)| first.parse() == Ok(from) && ends(last))
 }
 
 impl BlobBody for RegistryBody {

@@ -167,7 +167,7 @@ pub(super) enum Missing<'a> {
 }
 
 /// The registry's own words, from the specification's error document.
-fn complaint(body: &[u8]) -> String {
+pub(super) fn complaint(body: &[u8]) -> String {
     #[derive(Deserialize)]
     struct Complaints {
         errors: Vec<Complaint>,

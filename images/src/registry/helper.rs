@@ -71,13 +71,18 @@ async fn run(program: &OsStr, registry: &str, time: Duration) -> Result<Option<C
         let nothing = output.windows(NOTHING_FOUND.len()).any(|part| part == NOTHING_FOUND);
         return if nothing { Ok(None) } else { Err("it failed; run it by hand to see why".into()) };
     }
-    let answer: Answer = serde_json::from_slice(&output)
-        .map_err(|_| "its answer is not JSON with Username and Secret".to_owned())?;
-    Ok(Some(match answer.username.as_str() {
+    login_in(&output).map(Some).map_err(str::to_owned)
+}
+
+/// The login in what a helper says.
+pub(super) fn login_in(output: &[u8]) -> Result<Credential, &'static str> {
+    let answer: Answer =
+        serde_json::from_slice(output).map_err(|_| "its answer is not JSON with Username and Secret")?;
+    Ok(match answer.username.as_str() {
         // Docker's convention for an OAuth2 refresh token.
         "<token>" => Credential::identity_token(answer.secret),
         _ => Credential::login(answer.username, answer.secret),
-    }))
+    })
 }
 
 /// Whether it succeeded, and what it said.

@@ -283,8 +283,12 @@ fn is_temporary(status: StatusCode) -> bool {
 
 /// The date form is not read: our own pause is as good then.
 pub(super) fn retry_after(response: &Response) -> Option<Duration> {
-    let seconds = response.headers().get(RETRY_AFTER)?.to_str().ok()?.trim().parse().ok()?;
-    Some(Duration::from_secs(seconds))
+    pause_in(response.headers().get(RETRY_AFTER)?.to_str().ok()?)
+}
+
+/// The pause that a `Retry-After` asks for.
+pub(super) fn pause_in(value: &str) -> Option<Duration> {
+    value.trim().parse().ok().map(Duration::from_secs)
 }
 
 #[cfg(test)]

@@ -7,6 +7,7 @@ mod client;
 mod docker_config;
 mod endpoint;
 mod error;
+pub(crate) mod fuzzing;
 mod guard;
 mod helper;
 mod http;

@@ -155,6 +155,16 @@ impl Tokens {
     }
 }
 
+/// The token in a service's answer, and for how many seconds it is good.
+pub(super) fn token_in(answer: &[u8]) -> Result<(String, u64), &'static str> {
+    let answer: Answer = serde_json::from_slice(answer).map_err(|_| "its answer is not JSON")?;
+    let token = if answer.token.is_empty() { answer.access_token } else { answer.token };
+    if token.is_empty() || token.len() > TOKEN_LIMIT || !token.bytes().all(|b| b.is_ascii_graphic()) {
+        return Err("its answer has no usable \"token\"");
+    }
+    Ok((token, answer.expires_in.unwrap_or(DEFAULT_LIFETIME).clamp(DEFAULT_LIFETIME, DAY)))
+}
+
 /// Where a registry sends us for tokens.
 struct Service<'a> {
     peer: &'a Peer,
@@ -180,13 +190,7 @@ impl Service<'_> {
             return Err(bad(format!("it answers {} {who}", status.as_u16())));
         }
         let bytes = http.read(self.peer, &ask.what, response, ANSWER_LIMIT).await?;
-        let answer: Answer =
-            serde_json::from_slice(&bytes).map_err(|_| bad("its answer is not JSON".into()))?;
-        let token = if answer.token.is_empty() { answer.access_token } else { answer.token };
-        if token.is_empty() || token.len() > TOKEN_LIMIT || !token.bytes().all(|b| b.is_ascii_graphic()) {
-            return Err(bad("its answer has no usable \"token\"".into()));
-        }
-        let seconds = answer.expires_in.unwrap_or(DEFAULT_LIFETIME).clamp(DEFAULT_LIFETIME, DAY);
+        let (token, seconds) = token_in(&bytes).map_err(|why| bad(why.into()))?;
         // A tenth less, so that a token does not run out on the way.
         let until = Instant::now() + Duration::from_secs(seconds - seconds / 10);
         Ok(Held { header: format!("Bearer {token}"), until })

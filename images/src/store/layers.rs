@@ -2,11 +2,12 @@
 
 use std::collections::HashMap;
 use std::fs::{self, File};
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
-use rustix::fs::{CWD, FlockOperation, RenameFlags};
+use rustix::fs::{CWD, FlockOperation, Mode, OFlags, RenameFlags};
 use serde::{Deserialize, Serialize};
 
 use super::Inner;
@@ -81,9 +82,15 @@ impl Inner {
         let file = staged.dir.join("layer.json");
         let failed = |e: std::io::Error| StoreError::io("write", &file, e);
         let bytes = serde_json::to_vec(record).map_err(|e| failed(e.into()))?;
-        fs::write(&file, bytes).map_err(failed)?;
-        // Locked before it can be seen, so that no other process removes it before it is used.
+        // By the folder and not by its path: whoever may write there could have put a link in its place.
         let early = files::open_dir(&staged.dir).map_err(failed)?;
+        let new = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let json = rustix::fs::openat(&early, "layer.json", new, Mode::from_raw_mode(0o644));
+        json.map(File::from)
+            .map_err(Into::into)
+            .and_then(|mut json| json.write_all(&bytes))
+            .map_err(failed)?;
+        // Locked before it can be seen, so that no other process removes it before it is used.
         files::flock(&early, FlockOperation::LockShared).map_err(failed)?;
 
         let target = self.root.by_digest("layers", &record.diff_id);

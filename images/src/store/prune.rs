@@ -54,7 +54,8 @@ impl Inner {
         let known = self.known(&pointers, &policy.keep)?;
         let missing = self.missing_space(policy.headroom)?;
         let unused_for = policy.unused_for.map(|time| time.as_secs());
-        let chosen = collect::choose(&known, Wish { unused_for, bytes: missing }, Pointer::now());
+        let now = Pointer::now();
+        let chosen = collect::choose(&known, Wish { unused_for, bytes: missing }, now);
         let eager = missing > 0 || unused_for == Some(0);
         let age = if eager { Duration::ZERO } else { PARTIALS_KEPT };
         let partial_bytes = self.sweep_partials(age, policy.dry_run)?;
@@ -66,6 +67,9 @@ impl Inner {
             files::remove_file(&self.root.by_name("names", name.as_bytes()))?;
         }
         let going: BTreeSet<&String> = names.iter().collect();
+        // Used while the clock was wrong: from now on they age like all others, and not only once that time has come.
+        let to_come = known.names.iter().filter(|named| named.used_at > now && !going.contains(&named.name));
+        to_come.for_each(|named| self.touch(&named.name));
         let rest: Vec<Pointer> = pointers.into_iter().filter(|p| !going.contains(&p.name)).collect();
         let needed = self.needed(&rest)?;
         let (removed, hidden) = self.sweep(&needed)?;

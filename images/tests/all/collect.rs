@@ -96,6 +96,27 @@ async fn names_go_by_the_time_of_their_last_use() {
     assert!(matches!(place.store.pin(&new, true), Err(StoreError::NotFound { .. })));
 }
 
+/// The clock was wrong by years when it was used, and is right now.
+#[tokio::test]
+async fn a_use_in_a_time_to_come_counts_as_one_of_now() {
+    if !is_root("a_use_in_a_time_to_come_counts_as_one_of_now") {
+        return;
+    }
+    let place = Place::new().await;
+    let name = place.add("early", &tiny("e")).await;
+    let years = HOUR * 24 * 3650;
+    let used = || std::fs::metadata(&list(&place.path("store/names"))[0]).unwrap().modified().unwrap();
+    let file = std::fs::File::options().write(true).open(&list(&place.path("store/names"))[0]).unwrap();
+    file.set_modified(SystemTime::now() + years).unwrap();
+    let dry = PrunePolicy { dry_run: true, ..unused_for(HOUR) };
+    assert_eq!(place.prune(dry).await.names.len(), 0);
+    assert!(used() > SystemTime::now() + HOUR, "who only looks changes nothing");
+    assert_eq!(place.prune(unused_for(HOUR)).await.names.len(), 0, "it is not known to be old");
+    assert!(used() <= SystemTime::now(), "it begins to age");
+    place.age(&name, HOUR * 2);
+    assert_eq!(place.prune(unused_for(HOUR)).await.names, [name.to_string()]);
+}
+
 #[tokio::test]
 async fn for_headroom_everything_unused_may_go() {
     if !is_root("for_headroom_everything_unused_may_go") {

@@ -6,10 +6,10 @@
 //! |---|---|
 //! | I1 paths that climb or go through links | `tar_corpus::hostile_tars_change_nothing_outside`, `folder::layouts_that_are_broken_or_lead_away_are_refused`, `archive::archives_that_are_broken_or_lead_away_are_refused` |
 //! | I2 modes and owners through links | `tar_corpus::a_mode_does_not_follow_a_link` |
-//! | I3 two sizes for one member | `tar_corpus` (garbled headers), `tar_limits` (random changes, compared with GNU tar) |
-//! | I4 layers unpacked side by side | `crash::a_killed_pull_leaves_a_whole_store`, `keep::two_processes_may_pull_and_remove_at_once` |
+//! | I3 two sizes for one member | `tar_corpus` (garbled headers), `tar_limits` (random changes; names and sizes compared with GNU tar) |
+//! | I4 layers unpacked side by side | `race::folders_that_turn_into_links_while_layers_are_unpacked`, `crash::a_killed_pull_leaves_a_whole_store`, `keep::two_processes_may_pull_and_remove_at_once` |
 //! | I5 whiteouts | `tar_layers::whiteouts_hide_lower_layers_only`, `tar_limits::whiteouts_take_linear_time`, `snapshots::overlay_and_copy_agree` |
-//! | I6 bombs | `hostile::bombs_end_in_bounded_space`, `tar_limits::depth_and_counts_are_bounded`, `tar_limits::sparse_maps_are_checked` |
+//! | I6 bombs | `hostile::bombs_end_in_bounded_space`, `bounds::bombs_take_little_memory`, `tar_limits::depth_and_counts_are_bounded`, `tar_limits::sparse_maps_are_checked` |
 //! | I7 content that is not what its digest says | `hostile::blobs_that_are_not_what_the_manifest_says`, `hostile::documents_that_are_not_what_they_are_called`, `resume::what_is_kept_is_never_believed`, `mirrors::mirrors_that_fail_or_lie_are_passed_over` |
 //! | I8 documents of two types | `type_confusion` |
 //! | I9 indexes and manifests without end | `hostile::indexes_and_manifests_without_end`, `snapshots::more_layers_than_an_image_may_have_are_refused_by_number` |
@@ -26,6 +26,7 @@ mod kit;
 
 mod archive;
 mod basics;
+mod bounds;
 mod collect;
 mod crash;
 mod disk_full;
@@ -34,6 +35,7 @@ mod hostile;
 mod keep;
 mod login;
 mod mirrors;
+mod race;
 mod resume;
 mod secrets;
 mod slow;

@@ -1,35 +1,21 @@
 //! What no client should send, to the real master and agent: bytes that are no HTTP, bodies that are no messages, peers
 //! that are slow or don't read. The processes stay up, answer others meanwhile, and keep nothing of it.
 
-use std::fs;
 use std::io::{Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
-use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
 
-use integration::client::{Reply, Request, get};
-use integration::eventually::{PATIENCE, within};
+use integration::client::JSON;
+use integration::eventually::PATIENCE;
+use integration::leftovers::descriptors;
 use integration::scheduler::PATH;
 use integration::task::{framework, shell, task};
+use integration::vitals::{deaf, has_let_go, memory, well};
 use integration::{Cluster, OrFail, eventually, needs};
-use serde_json::{Value, json};
-
-/// How soon a good request is answered while bad ones are there; machines of tests are slow.
-const SOON: Duration = Duration::from_secs(5);
-/// Types that a body may claim to be.
-const TYPES: [&str; 5] = [
-    "application/json",
-    "application/x-protobuf",
-    "application/recordio",
-    "application/json; charset=utf-8",
-    "application/x-www-form-urlencoded",
-];
-const MASTER_POSTS: [&str; 4] = ["/api/v1", PATH, "/teardown", "/master/api/v1/scheduler"];
-const AGENT_POSTS: [&str; 3] = ["/api/v1", "/slave(1)/api/v1", "/files/read"];
+use serde_json::json;
 
 /// Sends bytes as they are, says that no more will come, and reads what is said until the connection is closed.
 #[track_caller]
-fn talk(to: SocketAddr, bytes: &[u8]) -> Vec<u8> {
+pub fn talk(to: SocketAddr, bytes: &[u8]) -> Vec<u8> {
     said(to, bytes, true)
 }
 
@@ -58,37 +44,9 @@ fn said(to: SocketAddr, bytes: &[u8], ends: bool) -> Vec<u8> {
 }
 
 /// Code of an answer, if there is one.
-fn code(answer: &[u8]) -> Option<u16> {
+pub fn code(answer: &[u8]) -> Option<u16> {
     let text = std::str::from_utf8(answer.get(..12)?).ok()?;
     text.strip_prefix("HTTP/1.1 ").or(text.strip_prefix("HTTP/1.0 "))?.parse().ok()
-}
-
-/// Both still answer, and soon.
-#[track_caller]
-fn well(cluster: &mut Cluster) {
-    assert!(cluster.master_process().runs() && cluster.agent_process().runs());
-    for to in [cluster.master(), cluster.agent()] {
-        let start = Instant::now();
-        get(to, "/health").expect(200);
-        get(to, "/state").expect(200);
-        assert!(start.elapsed() < SOON, "{to} took {:?}", start.elapsed());
-    }
-}
-
-/// Resident memory in MB and open descriptors of a process.
-fn size(pid: u32) -> (u64, usize) {
-    let status = fs::read_to_string(format!("/proc/{pid}/status")).or_fail("its status");
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).or_fail("VmRSS");
-    let kb: u64 = line.trim().trim_end_matches(" kB").trim().parse().or_fail("a number");
-    (kb / 1024, fs::read_dir(format!("/proc/{pid}/fd")).or_fail("its descriptors").count())
-}
-
-/// Waits until a process has no more descriptors than it had; some come and go.
-#[track_caller]
-fn has_let_go(pid: u32, before: usize) {
-    within(PATIENCE, format!("{pid} has at most {before} descriptors and a few"), || {
-        (size(pid).1 <= before + 8).then_some(())
-    });
 }
 
 /// Heads that are no requests.
@@ -183,93 +141,13 @@ fn odd_requests_that_are_http_are_answered() {
     well(&mut cluster);
 }
 
-/// Good bodies: the seeds of the fuzz targets, without the byte that says what they are.
-fn seeds() -> Vec<Vec<u8>> {
-    let corpus = Path::new(env!("CARGO_MANIFEST_DIR")).join("../fuzz/corpus");
-    let files = |target: &str| -> Vec<PathBuf> {
-        let entries = fs::read_dir(corpus.join(target)).or_fail("the seeds");
-        let mut paths: Vec<PathBuf> = entries.map(|entry| entry.or_fail("a seed").path()).collect();
-        paths.sort();
-        paths
-    };
-    let all = files("json").into_iter().chain(files("protobuf"));
-    all.map(|path| fs::read(&path).or_fail(path.display())[1..].to_vec()).collect()
-}
-
-/// One POST with a type and a body.
-#[track_caller]
-fn post(to: SocketAddr, path: &str, kind: &str, body: &[u8]) -> Reply {
-    let request = Request::new("POST", path).header("Content-Type", kind).body(body);
-    request.send(to).or_fail(format!("an answer to {} bytes of {kind} to {path}", body.len()))
-}
-
-/// Neither a truncated nor a damaged message does anything but get refused.
-#[test]
-fn truncated_and_damaged_bodies_are_refused_on_every_route() {
-    needs!();
-    let mut cluster = Cluster::start();
-    let before = cluster.state("/state")["frameworks"].clone();
-    let mut random = Dice(0x9e37_79b9_7f4a_7c15);
-    let ends = [(cluster.master(), &MASTER_POSTS[..]), (cluster.agent(), &AGENT_POSTS[..])];
-    for (to, paths) in ends {
-        for (number, seed) in seeds().into_iter().enumerate() {
-            for path in paths {
-                let kind = TYPES[(number + random.below(2)) % TYPES.len()];
-                let mut body = seed[..random.below(seed.len())].to_vec();
-                if random.below(2) == 0 && !body.is_empty() {
-                    let at = random.below(body.len());
-                    body[at] = u8::try_from(random.below(256)).or_fail("a byte");
-                }
-                let reply = post(to, path, kind, &body);
-                assert!(
-                    (400..500).contains(&reply.status) || reply.status == 501,
-                    "{path} {kind}: {} {:?}",
-                    reply.status,
-                    String::from_utf8_lossy(&body)
-                );
-                // The same with a length that is never reached: no answer, or a refusal.
-                let head = format!(
-                    "POST {path} HTTP/1.1\r\nHost: a\r\nContent-Type: {kind}\r\nContent-Length: {}\r\n\r\n",
-                    body.len() + 1
-                );
-                let answer = talk(to, &[head.as_bytes(), &body].concat());
-                assert!(code(&answer).is_none_or(|code| (400..500).contains(&code) || code == 501), "{path}");
-            }
-        }
-    }
-    assert_eq!(cluster.state("/state")["frameworks"], before);
-    well(&mut cluster);
-}
-
-#[test]
-fn noise_on_every_route_leaves_the_processes_as_they_were() {
-    needs!();
-    let mut cluster = Cluster::start();
-    let pages =
-        ["/state", "/flags", "/metrics/snapshot", "/files/browse", "/files/read", "/files/debug", "/version"];
-    let mut random = Dice(7);
-    let ends = [(cluster.master(), &MASTER_POSTS[..]), (cluster.agent(), &AGENT_POSTS[..])];
-    for round in 0..150 {
-        for (to, posts) in ends {
-            let noise: Vec<u8> = (0..random.below(600)).map(|_| random.roll().to_le_bytes()[3]).collect();
-            let path =
-                posts.iter().chain(&pages).nth(random.below(posts.len() + pages.len())).or_fail("a path");
-            let query: String =
-                noise.iter().take(40).map(|byte| format!("{}=%{byte:02x}&", byte % 7)).collect();
-            let reply = post(to, &format!("{path}?{query}"), TYPES[round % TYPES.len()], &noise);
-            assert!(reply.status < 500 || [501, 503].contains(&reply.status), "{path}: {}", reply.status);
-        }
-    }
-    well(&mut cluster);
-}
-
 #[test]
 fn bodies_beyond_the_limit_are_refused_without_reading_them() {
     needs!();
     let mut cluster = Cluster::start();
     let pids = [cluster.master_process().pid(), cluster.agent_process().pid()];
     for (to, pid) in [cluster.master(), cluster.agent()].into_iter().zip(pids) {
-        let before = size(pid).0;
+        let before = memory(pid);
         let head = "POST /api/v1 HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\n";
         let stated = format!("{head}Content-Length: {}\r\n\r\n", 4_u64 << 30);
         assert_eq!(code(&ask(to, stated.as_bytes())), Some(413), "{to}: stated");
@@ -281,7 +159,7 @@ fn bodies_beyond_the_limit_are_refused_without_reading_them() {
         let taken = (0..200).take_while(|_| socket.write_all(&chunk).is_ok()).count();
         assert!(taken < 200, "200 MB were taken");
         drop(socket);
-        let grown = size(pid).0.saturating_sub(before);
+        let grown = memory(pid).saturating_sub(before);
         assert!(grown < 64, "{to} has grown by {grown} MB");
     }
     well(&mut cluster);
@@ -292,7 +170,7 @@ fn slow_and_silent_peers_keep_nobody_waiting() {
     needs!();
     let mut cluster = Cluster::start();
     let pids = [cluster.master_process().pid(), cluster.agent_process().pid()];
-    let before = pids.map(|pid| size(pid).1);
+    let before = pids.map(descriptors);
     let starts = [
         "",
         "P",
@@ -329,21 +207,6 @@ const STALLED: usize = 500;
 /// How much a master may grow by for that many of them, in MB: their outboxes have a limit of their own.
 const STALLED_MB: u64 = 150;
 
-/// Opens a subscription and reads no byte of it.
-#[track_caller]
-fn stalled(to: SocketAddr, path: &str, call: &Value) -> TcpStream {
-    let mut socket = TcpStream::connect_timeout(&to, PATIENCE).or_fail("connecting");
-    rustix::net::sockopt::set_socket_recv_buffer_size(&socket, 4 << 10).or_fail("a small buffer");
-    let body = call.to_string();
-    write!(
-        socket,
-        "POST {path} HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\nAccept: application/json\r\nContent-Length: {}\r\n\r\n{body}",
-        body.len()
-    )
-    .or_fail("a subscription");
-    socket
-}
-
 #[test]
 fn five_hundred_stalled_watchers_cost_little_and_delay_nobody() {
     needs!();
@@ -351,9 +214,10 @@ fn five_hundred_stalled_watchers_cost_little_and_delay_nobody() {
         Cluster::with(integration::Options::default().master("--max_operator_event_stream_subscribers=1000"));
     let (to, pid) = (cluster.master(), cluster.master_process().pid());
     let mut scheduler = cluster.scheduler();
-    let before = size(pid);
-    let subscribe = json!({"type": "SUBSCRIBE"});
-    let watchers: Vec<TcpStream> = (0..STALLED).map(|_| stalled(to, "/api/v1", &subscribe)).collect();
+    let before = (memory(pid), descriptors(pid));
+    let subscribe = json!({"type": "SUBSCRIBE"}).to_string();
+    let watchers: Vec<TcpStream> =
+        (0..STALLED).map(|_| deaf(to, "POST", "/api/v1", JSON, &subscribe)).collect();
     // Each event carries the task with its label: several MB for every watcher in all.
     for number in 0..60 {
         let id = format!("talk-{number}");
@@ -363,7 +227,7 @@ fn five_hundred_stalled_watchers_cost_little_and_delay_nobody() {
             task
         });
         assert_eq!(scheduler.end_of(&id)["state"], "TASK_FINISHED");
-        let grown = size(pid).0.saturating_sub(before.0);
+        let grown = memory(pid).saturating_sub(before.0);
         assert!(grown < STALLED_MB, "{STALLED} stalled watchers cost {grown} MB");
     }
     well(&mut cluster);
@@ -376,18 +240,18 @@ fn five_hundred_stalled_schedulers_cost_little_and_delay_nobody() {
     needs!();
     let mut cluster = Cluster::start();
     let (to, pid) = (cluster.master(), cluster.master_process().pid());
-    let before = size(pid);
+    let before = (memory(pid), descriptors(pid));
     let mut info = framework();
     info["failover_timeout"] = json!(0.0);
-    let subscribe = json!({"type": "SUBSCRIBE", "subscribe": {"framework_info": info}});
-    let deaf: Vec<TcpStream> = (0..STALLED).map(|_| stalled(to, PATH, &subscribe)).collect();
+    let subscribe = json!({"type": "SUBSCRIBE", "subscribe": {"framework_info": info}}).to_string();
+    let stalled: Vec<TcpStream> = (0..STALLED).map(|_| deaf(to, "POST", PATH, JSON, &subscribe)).collect();
     let mut good = eventually("all are subscribed", || {
         (cluster.state("/state")["frameworks"].as_array()?.len() == STALLED).then(|| cluster.scheduler())
     });
-    let grown = size(pid).0.saturating_sub(before.0);
+    let grown = memory(pid).saturating_sub(before.0);
     assert!(grown < STALLED_MB, "{STALLED} stalled schedulers cost {grown} MB");
     // Offers that went to the deaf come back when they are gone.
-    drop(deaf);
+    drop(stalled);
     good.start(|offer| task("afterwards", offer, shell("true")));
     assert_eq!(good.end_of("afterwards")["state"], "TASK_FINISHED");
     eventually("they are forgotten", || {
@@ -395,20 +259,4 @@ fn five_hundred_stalled_schedulers_cost_little_and_delay_nobody() {
     });
     has_let_go(pid, before.1);
     well(&mut cluster);
-}
-
-/// A small generator of numbers; the same seed gives the same ones.
-struct Dice(u64);
-
-impl Dice {
-    fn roll(&mut self) -> u64 {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        self.0
-    }
-
-    fn below(&mut self, end: usize) -> usize {
-        usize::try_from(self.roll() % u64::try_from(end).or_fail("a number")).or_fail("a number")
-    }
 }

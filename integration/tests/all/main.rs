@@ -2,6 +2,7 @@
 
 #![forbid(unsafe_code)]
 
+mod agent_images;
 mod api;
 mod calls;
 mod cli;
@@ -10,13 +11,17 @@ mod failures;
 mod faults;
 mod foreign_client;
 mod hostile_http;
+mod hostile_link;
+mod hostile_routes;
 mod isolation;
 mod launch;
 mod limits;
 mod many_tasks;
 mod masterless;
 mod metrics;
+mod progress;
 mod pull;
+mod readers;
 mod reconfigured;
 mod restart;
 mod several_masters;

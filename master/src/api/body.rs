@@ -10,6 +10,7 @@ use http::{Request, Response, StatusCode};
 use http_body::{Frame, SizeHint};
 use http_body_util::{BodyExt as _, LengthLimitError, Limited};
 use hyper::body::Incoming;
+use serving::sending::Sending;
 use tokio::sync::{Semaphore, mpsc};
 
 use super::events::WatchStream;
@@ -30,6 +31,8 @@ const MAX_TIME: Duration = Duration::from_secs(60);
 pub enum Body {
     /// All of it.
     Bytes(Bytes),
+    /// All of it, in parts.
+    Large(Sending),
     /// Events of a scheduler's subscription.
     Events(Box<EventStream>),
     /// Events of an operator's subscription.
@@ -64,6 +67,7 @@ impl http_body::Body for Body {
         match self.get_mut() {
             Body::Bytes(bytes) if bytes.is_empty() => Poll::Ready(None),
             Body::Bytes(bytes) => Poll::Ready(Some(Ok(Frame::data(std::mem::take(bytes))))),
+            Body::Large(sending) => Poll::Ready(sending.next().map(|part| Ok(Frame::data(part)))),
             Body::Events(events) => events.poll_record(cx).map(|record| record.map(|r| Ok(Frame::data(r)))),
             Body::Watch(events) => events.poll_bytes(cx).map(|bytes| bytes.map(|b| Ok(Frame::data(b)))),
             Body::Parts(parts) => parts.poll_recv(cx).map(|part| {
@@ -77,6 +81,7 @@ impl http_body::Body for Body {
     fn is_end_stream(&self) -> bool {
         match self {
             Body::Bytes(bytes) => bytes.is_empty(),
+            Body::Large(sending) => sending.left() == 0,
             Body::Events(_) | Body::Watch(_) | Body::Parts(_) => false,
             Body::Link(body) => body.is_end_stream(),
         }
@@ -85,6 +90,7 @@ impl http_body::Body for Body {
     fn size_hint(&self) -> SizeHint {
         match self {
             Body::Bytes(bytes) => SizeHint::with_exact(bytes.len() as u64),
+            Body::Large(sending) => SizeHint::with_exact(sending.left() as u64),
             Body::Events(_) | Body::Watch(_) | Body::Parts(_) => SizeHint::default(),
             Body::Link(body) => body.size_hint(),
         }

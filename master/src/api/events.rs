@@ -5,13 +5,13 @@
 
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::Stream as _;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use serving::sending::{Place, Room, Sending};
+use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;
 use wire::media::{self, Media};
 use wire::v1::master::Event;
@@ -27,13 +27,6 @@ use crate::logic::{Framework, OperatorEvent};
 use crate::service::{Lifeline, Record, StreamDrain, Told};
 use crate::view::View;
 
-/// Kilobytes of all states that are on their way; one that is larger goes alone.
-pub const MAX_STATES: usize = 256 << 10;
-/// An operator that takes nothing of its state for this long is cut.
-const STALLED: Duration = Duration::from_secs(10);
-/// Bytes that are handed to the connection at once.
-const PART: usize = 64 << 10;
-
 /// The events of one subscription.
 #[derive(Debug)]
 pub struct WatchStream {
@@ -41,7 +34,7 @@ pub struct WatchStream {
     media: Media,
     about: Arc<About>,
     encoders: Arc<Semaphore>,
-    states: Arc<Semaphore>,
+    states: Room,
     lifeline: Lifeline,
     first: First,
 }
@@ -52,22 +45,9 @@ enum First {
     /// It is sent, or not begun.
     Idle,
     /// Its record is being made.
-    Making(JoinHandle<Option<(Bytes, OwnedSemaphorePermit)>>),
+    Making(JoinHandle<Option<(Bytes, Place)>>),
     /// It is on its way.
     Sending(Sending),
-}
-
-#[derive(Debug)]
-struct Sending {
-    rest: Bytes,
-    progress: Arc<AtomicU64>,
-    _room: OwnedSemaphorePermit,
-}
-
-impl Drop for Sending {
-    fn drop(&mut self) {
-        self.progress.store(u64::MAX, Ordering::Relaxed);
-    }
 }
 
 impl Drop for WatchStream {
@@ -89,16 +69,12 @@ impl WatchStream {
     pub fn poll_bytes(&mut self, cx: &mut Context<'_>) -> Poll<Option<Bytes>> {
         loop {
             match &mut self.first {
-                First::Sending(sending) => {
-                    let part = sending.rest.split_to(PART.min(sending.rest.len()));
-                    sending.progress.fetch_add(1, Ordering::Relaxed);
-                    if sending.rest.is_empty() {
-                        self.first = First::Idle;
-                    }
-                    return Poll::Ready(Some(part));
-                }
+                First::Sending(sending) => match sending.next() {
+                    Some(part) => return Poll::Ready(Some(part)),
+                    None => self.first = First::Idle,
+                },
                 First::Making(making) => match ready!(Pin::new(making).poll(cx)) {
-                    Ok(Some((rest, room))) => self.first = First::Sending(self.send(rest, room)),
+                    Ok(Some((rest, place))) => self.first = First::Sending(self.send(rest, place)),
                     // The master ends.
                     Ok(None) | Err(_) => return Poll::Ready(None),
                 },
@@ -119,46 +95,33 @@ impl WatchStream {
         }
     }
 
-    fn make(&self, view: Arc<View>) -> JoinHandle<Option<(Bytes, OwnedSemaphorePermit)>> {
+    fn make(&self, view: Arc<View>) -> JoinHandle<Option<(Bytes, Place)>> {
         let (encoders, states, media) = (self.encoders.clone(), self.states.clone(), self.media);
         let interval = self.about.heartbeat_interval;
         tokio::spawn(async move {
-            let room = states.acquire_many_owned(kilobytes(&view)).await.ok()?;
+            let place = states.place(estimated(&view)).await;
             let _turn = encoders.acquire_owned().await.ok()?;
             let encode = move || encoded(media, &subscribed(&view, interval));
             let record = tokio::task::spawn_blocking(encode).await.ok()?;
-            Some((record, room))
+            Some((record, place))
         })
     }
 
-    fn send(&self, rest: Bytes, room: OwnedSemaphorePermit) -> Sending {
-        let progress = Arc::new(AtomicU64::new(0));
-        let (watched, lifeline) = (progress.clone(), self.lifeline.clone());
-        tokio::spawn(async move {
-            loop {
-                let before = watched.load(Ordering::Relaxed);
-                tokio::time::sleep(STALLED).await;
-                match watched.load(Ordering::Relaxed) {
-                    u64::MAX => return,
-                    now if now == before => {
-                        tracing::warn!(peer = %lifeline.peer(), "an operator doesn't take the state: cut");
-                        return lifeline.cut();
-                    }
-                    _ => {}
-                }
-            }
-        });
-        Sending { rest, progress, _room: room }
+    fn send(&self, rest: Bytes, place: Place) -> Sending {
+        let lifeline = self.lifeline.clone();
+        self.states.send(place, rest, move || {
+            tracing::warn!(peer = %lifeline.peer(), "an operator doesn't take the state: cut");
+            lifeline.cut();
+        })
     }
 }
 
-/// About how much the record of a state takes.
-fn kilobytes(view: &View) -> u32 {
+/// About how many bytes the record of a state takes: a kilobyte for each row.
+fn estimated(view: &View) -> usize {
     let completed = |framework: &Arc<Framework>| framework.completed.len();
     let ended: usize = view.frameworks.values().chain(&view.completed_frameworks).map(completed).sum();
     let tasks = view.tasks.len() + view.unreachable_tasks.len() + ended;
-    let rows = tasks + 2 * view.agents.len() + 2 * view.frameworks.len();
-    u32::try_from((1 + rows).min(MAX_STATES)).unwrap_or(u32::MAX)
+    (1 + tasks + 2 * view.agents.len() + 2 * view.frameworks.len()) << 10
 }
 
 fn encoded(media: Media, event: &Event) -> Bytes {

@@ -19,17 +19,20 @@ use coordination::Leader;
 use http::header::{ALLOW, CONTENT_TYPE, HeaderValue, LOCATION};
 use http::{Method, Request, Response, StatusCode, Uri};
 use hyper::body::Incoming;
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 
 pub use body::Body;
 #[cfg(test)]
 pub use body::MAX_BODY;
+#[cfg(test)]
+pub use routes::ROUTES;
 
 use crate::about::About;
 use crate::service::{Handle, Lifeline, Stopped};
 use crate::view::View;
 use routes::Route;
 use serving::metrics::Pace;
+use serving::sending::{self, Room};
 
 /// Views that are turned into answers at once: each may take a large buffer.
 const ENCODERS: usize = 4;
@@ -42,8 +45,12 @@ pub struct Api {
     leader: watch::Receiver<Option<Leader>>,
     leading: watch::Receiver<bool>,
     encoders: Arc<Semaphore>,
-    /// Kilobytes of the states that go to operators who just subscribed.
-    states: Arc<Semaphore>,
+    /// The same for answers that are small whatever the tables hold: they don't wait behind large ones.
+    glances: Arc<Semaphore>,
+    /// For the states that go to operators who just subscribed.
+    states: Room,
+    /// For all other large answers.
+    answers: Room,
     large_bodies: Semaphore,
     options: Options,
 }
@@ -55,6 +62,12 @@ pub struct Options {
     pub pace: Pace,
     /// Metrics of each framework are told.
     pub per_framework: bool,
+}
+
+/// The turn of whoever makes an answer of the tables.
+#[derive(Clone)]
+struct Turn {
+    _turn: Arc<OwnedSemaphorePermit>,
 }
 
 /// An answer that ends the handling of a request. Boxed, because answers are large and errors rare.
@@ -70,26 +83,29 @@ impl Api {
         options: Options,
     ) -> Api {
         let (encoders, large_bodies) = (Semaphore::new(ENCODERS), Semaphore::new(body::LARGE_BODIES));
-        let (encoders, states) = (Arc::new(encoders), Arc::new(Semaphore::new(events::MAX_STATES)));
-        Api { about, handle, leader, leading, encoders, states, large_bodies, options }
+        let (encoders, states, answers) = (Arc::new(encoders), Room::default(), Room::default());
+        let glances = Arc::new(Semaphore::new(ENCODERS));
+        Api { about, handle, leader, leading, encoders, glances, states, answers, large_bodies, options }
     }
 
     /// Answers a request.
     pub async fn handle(&self, request: Request<Incoming>, lifeline: Lifeline) -> Response<Body> {
         let (peer, method, uri) = (lifeline.peer(), request.method().clone(), request.uri().clone());
         let gzip = serving::gzip::is_accepted(request.headers());
+        let line = lifeline.clone();
         let answer = match routes::find(request.uri().path()) {
             Ok(Route::Scheduler) => scheduler::handle(self, request, lifeline).await,
             Ok(Route::Operator) => operator::handle(self, request, lifeline).await,
             Ok(Route::Teardown) => legacy::teardown(self, request).await,
             Ok(Route::Page(page)) => legacy::page(self, page, request.uri()).await,
-            Ok(Route::Process(page)) => process::page(self, page, request.uri()).await,
+            Ok(Route::Process(page)) => process::page(self, page, request.uri(), lifeline).await,
             Ok(Route::Health) => Ok(empty(StatusCode::OK)),
             Ok(Route::Redirect) => Ok(self.redirect("")),
             Err(none) => Err(routes::answer(none)),
         };
         let answer = answer.unwrap_or_else(|refusal| *refusal);
         let answer = if gzip { body::compressed(answer).await } else { answer };
+        let answer = self.with_room(answer, line).await;
         tracing::debug!(%peer, %method, %uri, status = answer.status().as_u16(), "answered");
         answer
     }
@@ -119,18 +135,55 @@ impl Api {
         response
     }
 
+    /// Sends a large answer in parts, once there is room for it. Whoever made it keeps his turn until then, so only a few
+    /// wait with theirs in their hands.
+    async fn with_room(&self, mut answer: Response<Body>, line: Lifeline) -> Response<Body> {
+        let turn = answer.extensions_mut().remove::<Turn>();
+        let (head, body) = answer.into_parts();
+        let body = match body {
+            Body::Bytes(bytes) if bytes.len() > sending::SMALL => {
+                let place = self.answers.place(bytes.len()).await;
+                let cut = move || {
+                    tracing::warn!(peer = %line.peer(), "a client doesn't take a large answer: cut");
+                    line.cut();
+                };
+                Body::Large(self.answers.send(place, bytes, cut))
+            }
+            body => body,
+        };
+        drop(turn);
+        Response::from_parts(head, body)
+    }
+
     /// Makes an answer of the tables as they are now, on a thread of its own.
     async fn read_view<F>(&self, work: F) -> Result<Response<Body>, Refusal>
     where
         F: FnOnce(&About, &View) -> Response<Body> + Send + 'static,
     {
+        self.in_turn(&self.encoders, work).await
+    }
+
+    /// The same for an answer that is small.
+    async fn glance<F>(&self, work: F) -> Result<Response<Body>, Refusal>
+    where
+        F: FnOnce(&About, &View) -> Response<Body> + Send + 'static,
+    {
+        self.in_turn(&self.glances, work).await
+    }
+
+    async fn in_turn<F>(&self, turns: &Arc<Semaphore>, work: F) -> Result<Response<Body>, Refusal>
+    where
+        F: FnOnce(&About, &View) -> Response<Body> + Send + 'static,
+    {
         // First the turn, then the view: those who wait hold no memory.
-        let _turn = self.encoders.acquire().await.map_err(|_| stopped(Stopped))?;
+        let turn = turns.clone().acquire_owned().await.map_err(|_| stopped(Stopped))?;
         let view = self.handle.view().await.map_err(stopped)?;
         let about = self.about.clone();
-        tokio::task::spawn_blocking(move || work(&about, &view))
+        let mut answer = tokio::task::spawn_blocking(move || work(&about, &view))
             .await
-            .map_err(|_| refuse(StatusCode::INTERNAL_SERVER_ERROR, "The answer could not be made"))
+            .map_err(|_| refuse(StatusCode::INTERNAL_SERVER_ERROR, "The answer could not be made"))?;
+        answer.extensions_mut().insert(Turn { _turn: Arc::new(turn) });
+        Ok(answer)
     }
 }
 

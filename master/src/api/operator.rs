@@ -43,10 +43,19 @@ pub async fn handle(
             Ok(encoded(media, &of_process(api, kind, call).await?))
         }
         kind => match answer(kind) {
-            Some(make) => api.read_view(move |about, view| encoded(media, &make(about, view))).await,
+            Some(make) => {
+                let work = move |about: &About, view: &View| encoded(media, &make(about, view));
+                if is_small(kind) { api.glance(work).await } else { api.read_view(work).await }
+            }
             None => Err(refuse(StatusCode::NOT_IMPLEMENTED, &missing(kind))),
         },
     }
+}
+
+/// Whether the answer is small whatever the tables hold.
+fn is_small(kind: Type) -> bool {
+    use Type::{GetFlags, GetHealth, GetLoggingLevel, GetMaster, GetVersion};
+    matches!(kind, GetFlags | GetHealth | GetLoggingLevel | GetMaster | GetVersion)
 }
 
 /// Mesos: a stream of records whose Content-Type is that of the records; there is no stream id.

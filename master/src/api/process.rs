@@ -15,9 +15,15 @@ use super::legacy::finished;
 use super::routes::Process;
 use super::{Api, Body, Refusal, empty, refuse, text, with_type};
 use crate::metrics::{self, Now};
+use crate::service::Lifeline;
 
 /// Answers a page.
-pub async fn page(api: &Api, page: Process, uri: &Uri) -> Result<Response<Body>, Refusal> {
+pub async fn page(
+    api: &Api,
+    page: Process,
+    uri: &Uri,
+    lifeline: Lifeline,
+) -> Result<Response<Body>, Refusal> {
     let query = Query::parse(uri.query().unwrap_or_default());
     let bad = |why: &str| refuse(StatusCode::BAD_REQUEST, why);
     let function = jsonp::function(&query).map_err(|why| bad(&why.to_string()))?;
@@ -40,7 +46,7 @@ pub async fn page(api: &Api, page: Process, uri: &Uri) -> Result<Response<Body>,
         Process::Browse => read(api, function, move |attached| files::browse(attached, &query)).await,
         Process::Read => read(api, function, move |attached| files::read(attached, &query)).await,
         Process::Debug => read(api, function, |attached| Ok(files::debug(attached))).await,
-        Process::Download => download(api, query).await,
+        Process::Download => download(api, query, lifeline).await,
     }
 }
 
@@ -73,10 +79,11 @@ pub fn refused_level(why: &LevelError) -> Refusal {
     refuse(why.status(), &why.to_string())
 }
 
-async fn download(api: &Api, query: Query) -> Result<Response<Body>, Refusal> {
+async fn download(api: &Api, query: Query, lifeline: Lifeline) -> Result<Response<Body>, Refusal> {
     let about = api.about.clone();
     let attached = tokio::task::spawn_blocking(move || about.files()).await.unwrap_or_default();
-    let download = files::download(attached, query).await.map_err(|why| refused_file(&why))?;
+    let download = files::download(attached, query, move || lifeline.cut()).await;
+    let download = download.map_err(|why| refused_file(&why))?;
     let mut response = Response::new(Body::Parts(download.parts));
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(download.content_type));
     if let Ok(disposition) = HeaderValue::try_from(download.disposition) {
@@ -92,7 +99,7 @@ pub async fn snapshot(api: &Api) -> Result<Snapshot, Refusal> {
         return Ok(metrics::standby(&api.about, &now));
     }
     let (sender, snapshot) = tokio::sync::oneshot::channel();
-    api.read_view(move |about, view| {
+    api.glance(move |about, view| {
         // Who asked may have left.
         let _ = sender.send(metrics::leading(about, &now, view));
         empty(StatusCode::OK)

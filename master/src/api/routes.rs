@@ -66,7 +66,8 @@ pub enum Page {
     Version,
 }
 
-const ROUTES: &[(&str, Route)] = &[
+/// All of them.
+pub const ROUTES: &[(&str, Route)] = &[
     ("api/v1", Route::Operator),
     ("api/v1/scheduler", Route::Scheduler),
     ("files/browse", Route::Process(Process::Browse)),

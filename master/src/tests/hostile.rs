@@ -11,21 +11,17 @@ use super::agent::{self, Agent};
 use super::client::{get, post_json, raw, send};
 use super::scheduler::{self, Scheduler};
 use super::{config, start};
-use crate::api::MAX_BODY;
+use crate::api::{MAX_BODY, ROUTES};
 
-const PATHS: [&str; 12] = [
-    "/api/v1",
-    "/api/v1/scheduler",
-    "/teardown",
-    "/state",
-    "/tasks",
+/// Routes that read bodies.
+const CALLS: [&str; 3] = ["/api/v1", "/api/v1/scheduler", "/teardown"];
+const ODD: [&str; 6] = [
     "/nothing",
-    "/metrics",
     "/logging/toggle?level=%ff&duration=x",
     "/files/read?path=/../../etc/passwd",
     "/files/browse?path=%00",
     "/files/download?path=/",
-    "/system/stats.json",
+    "/metrics/snapshot?timeout=%ff",
 ];
 
 /// A large call with everything in it.
@@ -70,7 +66,7 @@ async fn truncated_and_damaged_bodies_are_refused() {
                 let at = usize::try_from(random.below(length as u64)).unwrap();
                 body[at] ^= 1 << random.below(8);
             }
-            for path in &PATHS[..3] {
+            for path in CALLS {
                 let answer = send(master.address(), Method::POST, path, &headers, body.clone()).await;
                 let status = answer.status.as_u16();
                 assert!(matches!(status, 400 | 501), "{path} {length}: {status} {}", answer.text());
@@ -85,12 +81,14 @@ async fn truncated_and_damaged_bodies_are_refused() {
 async fn noise_on_every_route_is_answered() {
     let master = start(config()).await;
     let mut random = Random::new(8);
-    for round in 0..200 {
+    let routes = ROUTES.iter().map(|(name, _)| format!("/{name}"));
+    let paths: Vec<String> = routes.chain(ODD.map(str::to_owned)).collect();
+    for round in 0..6 * paths.len() {
         let length = random.below(300);
         let body: Vec<u8> = (0..length).map(|_| random.next_u64().to_le_bytes()[0]).collect();
         let types = ["application/json", "application/x-protobuf", "application/recordio", "\u{7f}"];
         let headers = [("content-type", types[round % 3]), ("accept", types[(round / 3) % 3])];
-        let path = PATHS[round % PATHS.len()];
+        let path = &paths[round % paths.len()];
         let answer = send(master.address(), Method::POST, path, &headers, body).await;
         assert!(answer.status.as_u16() < 502, "{path}: {}", answer.status);
     }
@@ -103,7 +101,7 @@ async fn bodies_have_a_limit_and_depth_has_one() {
     let master = start(config()).await;
     let to = master.address();
     let large = " ".repeat(MAX_BODY + 1);
-    for path in ["/api/v1", "/api/v1/scheduler", "/teardown"] {
+    for path in CALLS {
         assert_eq!(post_json(to, path, &large).await.status, StatusCode::PAYLOAD_TOO_LARGE, "{path}");
         let deep = r#"{"type":"#.repeat(200_000);
         assert_eq!(post_json(to, path, &deep).await.status, StatusCode::BAD_REQUEST, "{path}");

@@ -89,7 +89,8 @@ pub(crate) struct Watch<'a> {
     said: Option<InitReport>,
     /// The command's `execve` succeeded.
     ran: bool,
-    started_at_ms: u64,
+    /// By the wall clock, and by the one that never jumps.
+    started_at: (u64, Instant),
     /// Memory pressure, where the kernel doesn't count it by itself.
     pressure: Option<Counters>,
     /// Done once, when the start is over.
@@ -122,7 +123,7 @@ impl<'a> Watch<'a> {
             exit: None,
             said: None,
             ran: false,
-            started_at_ms: unix_ms(),
+            started_at: (unix_ms(), Instant::now()),
             pressure: None,
             later: Some(later),
         }
@@ -320,8 +321,8 @@ impl<'a> Watch<'a> {
             return;
         }
         self.ran = true;
-        self.started_at_ms = unix_ms();
-        self.clients.announce(&Report::Started { pid: self.pid(), at_ms: self.started_at_ms });
+        self.started_at = (unix_ms(), Instant::now());
+        self.clients.announce(&Report::Started { pid: self.pid(), at_ms: self.started_at.0 });
         self.step(Event::Ran);
     }
 
@@ -411,14 +412,17 @@ impl<'a> Watch<'a> {
             tracing::warn!(error = chain(&error), "can't tell whether memory ran out");
             0
         });
+        let (started_at_ms, started) = self.started_at;
+        let ran = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
         Ending::Exited(ExitRecord {
             status,
             oom_kills,
             killed_by_us: why.map(|why| self.why.filter(|_| why == KillReason::Requested).unwrap_or(why)),
             forced,
             pid: self.pid(),
-            started_at_ms: self.started_at_ms,
-            finished_at_ms: unix_ms(),
+            started_at_ms,
+            // So long it ran, whatever was done to the wall clock meanwhile.
+            finished_at_ms: started_at_ms.saturating_add(ran),
             left_behind: Vec::new(),
         })
     }

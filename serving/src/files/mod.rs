@@ -7,6 +7,8 @@ mod place;
 
 use std::fs::File;
 use std::io::{self, Read as _, Seek as _, SeekFrom};
+use std::sync::Arc;
+use std::time::Duration;
 
 use serde_json::{Value, json};
 use tokio::sync::mpsc;
@@ -20,6 +22,8 @@ pub use place::{Attached, Entry, FilesError, Place, find, mode_text};
 pub const MAX_READ: u64 = 16 * 4096;
 /// Bytes of one part of a download.
 const PART: usize = 64 << 10;
+/// A client that takes no part of its download for this long is cut. Until then it costs a few parts and no thread.
+const STALLED: Duration = Duration::from_secs(30);
 
 /// What was read of a file.
 #[derive(Debug, PartialEq, Eq)]
@@ -163,43 +167,67 @@ pub struct Download {
     pub parts: mpsc::Receiver<io::Result<Vec<u8>>>,
 }
 
-/// `/files/download?path=`: opens the file and reads it on a thread of its own, as fast as the client takes it.
+/// `/files/download?path=`: opens the file and reads it as fast as the client takes it. `cut` must end the client's
+/// connection: a download that is given up must not look like a whole one.
 ///
 /// # Errors
 /// See [`browse`].
-pub async fn download(attached: Attached, query: Query) -> Result<Download, FilesError> {
+pub async fn download(
+    attached: Attached,
+    query: Query,
+    cut: impl FnOnce() + Send + 'static,
+) -> Result<Download, FilesError> {
     let opening = tokio::task::spawn_blocking(move || {
         let place = place(&attached, &query)?;
         place.file().map(|(file, size)| (file, size, place.name()))
     });
     let opened = opening.await.unwrap_or_else(|_| Err(FilesError::Bad("The file can't be read".to_owned())));
     let (file, size, name) = opened?;
-    let (sender, parts) = mpsc::channel(2);
-    tokio::task::spawn_blocking(move || send(file, size, &sender));
+    let (sender, parts) = mpsc::channel(1);
+    tokio::spawn(send(file, size, sender, STALLED, cut));
     let plain = |c: char| if c == '"' || c == '\\' || !(' '..='~').contains(&c) { '_' } else { c };
     let disposition = format!("attachment; filename=\"{}\"", name.chars().map(plain).collect::<String>());
     Ok(Download { content_type: type_of(&name), disposition, parts })
 }
 
-fn send(mut file: File, mut left: u64, parts: &mpsc::Sender<io::Result<Vec<u8>>>) {
+/// Reads a part whenever there is room for one. No thread waits for the client: there are only so many of them.
+async fn send(
+    file: File,
+    mut left: u64,
+    parts: mpsc::Sender<io::Result<Vec<u8>>>,
+    patience: Duration,
+    cut: impl FnOnce(),
+) {
+    let file = Arc::new(file);
     while left > 0 {
-        let mut part = vec![0; PART.min(usize::try_from(left).unwrap_or(PART))];
-        let read = match file.read(&mut part) {
-            // It was cut meanwhile.
-            Ok(0) => return,
-            Ok(read) => read,
-            Err(error) => {
-                // The client may have left.
-                let _ = parts.blocking_send(Err(error));
-                return;
+        let room = match tokio::time::timeout(patience, parts.reserve()).await {
+            Ok(Ok(room)) => room,
+            // The client has left.
+            Ok(Err(_)) => return,
+            Err(_) => {
+                cut();
+                return parts.closed().await;
             }
         };
-        part.truncate(read);
+        let (file, length) = (file.clone(), PART.min(usize::try_from(left).unwrap_or(PART)));
+        // The server ends when this does not.
+        let Ok(part) = tokio::task::spawn_blocking(move || read_part(&file, length)).await else { return };
+        let read = part.as_ref().map_or(0, Vec::len);
         left = left.saturating_sub(u64::try_from(read).unwrap_or(left));
-        if parts.blocking_send(Ok(part)).is_err() {
-            return;
+        match part {
+            // It was cut meanwhile.
+            Ok(part) if part.is_empty() => return,
+            Ok(part) => room.send(Ok(part)),
+            Err(error) => return room.send(Err(error)),
         }
     }
+}
+
+fn read_part(mut file: &File, length: usize) -> io::Result<Vec<u8>> {
+    let mut part = vec![0; length];
+    let read = file.read(&mut part)?;
+    part.truncate(read);
+    Ok(part)
 }
 
 fn type_of(name: &str) -> &'static str {

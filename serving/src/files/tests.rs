@@ -91,7 +91,7 @@ fn what_makes_no_sense_is_400_and_what_is_not_there_404() {
 #[tokio::test]
 async fn a_download_is_the_whole_file() {
     let shown = shown();
-    let mut download = download(shown.attached.clone(), query("path=/box/sub/big")).await.unwrap();
+    let mut download = download(shown.attached.clone(), query("path=/box/sub/big"), || ()).await.unwrap();
     assert_eq!(download.content_type, "application/octet-stream");
     assert_eq!(download.disposition, "attachment; filename=\"big\"");
     let mut size = 0;
@@ -99,6 +99,42 @@ async fn a_download_is_the_whole_file() {
         size += part.unwrap().len();
     }
     assert_eq!(size, 200_000);
-    assert_eq!(status(super::download(shown.attached.clone(), query("path=/box/sub")).await), 400);
+    assert_eq!(status(super::download(shown.attached.clone(), query("path=/box/sub"), || ()).await), 400);
     assert_eq!(debug(&shown.attached).as_object().unwrap().len(), 3);
+}
+
+#[tokio::test]
+async fn a_client_that_takes_nothing_is_cut_and_never_told_an_end() {
+    let shown = shown();
+    let (file, size) = find(&shown.attached, "/box/sub/big").unwrap().file().unwrap();
+    let (sender, mut parts) = mpsc::channel(1);
+    let (cut, told) = tokio::sync::oneshot::channel();
+    let sending = tokio::spawn(send(file, size, sender, Duration::from_millis(50), || cut.send(()).unwrap()));
+    told.await.unwrap();
+    // What was read before is there, an end is not: the connection is what ends.
+    assert_eq!(parts.recv().await.unwrap().unwrap().len(), PART);
+    assert!(parts.try_recv().is_err_and(|why| why == mpsc::error::TryRecvError::Empty));
+    drop(parts);
+    sending.await.unwrap();
+}
+
+#[test]
+fn many_clients_that_take_nothing_hold_no_thread() {
+    let shown = shown();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().max_blocking_threads(2).build();
+    runtime.unwrap().block_on(async {
+        let mut stalled = Vec::new();
+        for _ in 0..20 {
+            stalled.push(download(shown.attached.clone(), query("path=/box/sub/big"), || ()).await.unwrap());
+        }
+        let mut last = download(shown.attached.clone(), query("path=/box/sub/big"), || ()).await.unwrap();
+        let read = async {
+            let mut size = 0;
+            while let Some(part) = last.parts.recv().await {
+                size += part.unwrap().len();
+            }
+            size
+        };
+        assert_eq!(tokio::time::timeout(Duration::from_secs(20), read).await, Ok(200_000));
+    });
 }

@@ -4,9 +4,13 @@
 mod broken;
 mod clocks;
 mod full;
+mod keeper_clock;
 mod lines;
+mod output;
 mod registry;
+mod registry_later;
 mod stopped;
+mod task_output;
 
 use integration::client::Request;
 use integration::task::{shell, task};
