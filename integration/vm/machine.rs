@@ -11,7 +11,7 @@ pub fn workspace() -> PathBuf {
 }
 
 /// Folder of the build that this test belongs to.
-fn build_folder() -> PathBuf {
+pub fn build_folder() -> PathBuf {
     let own = std::env::current_exe().unwrap();
     own.ancestors().nth(2).expect("a test lies in target/PROFILE/deps").to_owned()
 }
