@@ -65,6 +65,7 @@
 //! | behaviour 9, http 5: domains of master and agents | several::regions_and_zones_are_told |
 //! | behaviour 2, 9: agents of other regions, with and without REGION_AWARE; refused ones | story agent_domains |
 //! | behaviour 13: agents that come back with more or less | story agent_comes_back_with_another_total |
+//! | behaviour 13, http 5: what of them is shown | several::an_agent_with_another_total_is_shown_with_it |
 //! | behaviour 9: unregistering while another write is under way | story unregister_while_written |
 //! | behaviour 22: the event stream in order | story operators_watch |
 

@@ -8,6 +8,7 @@ use wire::media::Media;
 use wire::v1;
 use wire::v1::TaskState;
 use wire::v1::framework_info::capability::Type as Capability;
+use wire::v1::scheduler::event::Type;
 
 use super::agent::{self, Agent};
 use super::client::{self, eventually, get, post_json};
@@ -177,6 +178,35 @@ async fn completed_tasks_are_kept_as_many_as_told() {
     let page = get(to, "/frameworks").await.json();
     assert_eq!(each(&page["frameworks"][0], "completed_tasks", "id"), ["second"]);
     assert_eq!(each(&page["frameworks"][0], "tasks", "id"), Vec::<Value>::new());
+    master.stop().await.unwrap();
+}
+
+/// behaviour.md 13: what an agent comes back with, more or less, is what pages, metrics and offers tell.
+#[tokio::test]
+async fn an_agent_with_another_total_is_shown_with_it() {
+    let master = start(config()).await;
+    let to = master.address();
+    let mut agent = Agent::registered(to, agent::register("a1")).await;
+    let mut scheduler = Scheduler::subscribed(to, Media::Json, scheduler::info(&[])).await;
+    assert_eq!(scheduler.offers().await.len(), 1);
+    for cpus in [8.0, 2.0] {
+        let total = model::resources::parse(&format!("cpus:{cpus};mem:1024"), &model::Role::any()).unwrap();
+        let mut hello = agent::reregister("a1", &agent.id);
+        hello.agent.as_mut().unwrap().resources = total.to_wire();
+        agent = Agent::registered(to, hello).await;
+        scheduler.next(Type::Rescind).await;
+        let offer = scheduler.offers().await.remove(0);
+        let offered = offer.resources.iter().find(|resource| resource.name == "cpus").unwrap();
+        assert_eq!(offered.scalar.unwrap().value, cpus);
+        let slave = get(to, "/slaves").await.json()["slaves"][0].clone();
+        for field in ["resources", "unreserved_resources", "offered_resources"] {
+            assert_eq!(slave[field]["cpus"], cpus, "{field}: {slave}");
+        }
+        assert!(slave["resources"]["ports"].is_null(), "{slave}");
+        let told = post_json(to, "/api/v1", r#"{"type":"GET_AGENTS"}"#).await.json();
+        assert_eq!(told["get_agents"]["agents"][0]["total_resources"][0]["scalar"]["value"], cpus);
+        assert_eq!(get(to, "/metrics/snapshot").await.json()["master/cpus_total"], cpus);
+    }
     master.stop().await.unwrap();
 }
 
