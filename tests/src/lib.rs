@@ -1,7 +1,8 @@
 //! The logic of the master and of agents together, in one thread, on virtual time and a seeded network.
 //!
 //! Nothing here opens a socket, needs root or sleeps. `seeds` runs whole clusters through random faults and checks
-//! invariants after each step; `scenarios` are single stories as golden text; `scale` is one large cluster.
+//! invariants after each step; `scenarios` are single stories as golden text; `large` is one cluster of ten thousands of
+//! agents.
 //!
 //! What goes wrong: links and streams break, with what was under way; each end learns of it in its own time; hosts are
 //! cut off; messages are late or said twice; calls overtake each other, are lost or repeated; masters, agents and
@@ -39,7 +40,7 @@ mod host;
 #[cfg(test)]
 mod hostile;
 #[cfg(test)]
-mod scale;
+mod large;
 #[cfg(test)]
 mod master_node;
 #[cfg(test)]
