@@ -43,7 +43,5 @@ bench: ## the benchmarks, each as a ratio against a peer in the same run
 	cargo build --release --workspace --bins
 	"$(TARGET)/release/bench"
 
-soak: ## seeds of the simulation for an hour (SIM_SECONDS=...), then each fuzz target for five minutes (FUZZ_SECONDS=...)
-	@scripts/deps.sh test
-	SIM_SECONDS="$${SIM_SECONDS:-3600}" cargo nextest run --profile soak -p simulation
-	scripts/fuzz.sh "$${FUZZ_SECONDS:-300}"
+soak: ## for hours: 100,000 seeds (SIM_SEEDS), 10,000 tasks (TASKS), every test's long form, long fuzzing (FUZZ_SECONDS)
+	@scripts/soak.sh
