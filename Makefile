@@ -43,10 +43,5 @@ bench: ## the benchmarks, each as a ratio against a peer in the same run
 	cargo build --release --workspace --bins
 	"$(TARGET)/release/bench"
 
-soak: ## the long forms: seeds of the simulation for an hour (SIM_SECONDS=...), long attacks, each fuzz target for five minutes (FUZZ_SECONDS=...)
-	@scripts/deps.sh test
-	cargo build --workspace --bins
-	SOAK=1 cargo nextest run --profile soak -p runtime -p agent -p integration -E 'test(/k[0-9][0-9]_/)'
-	SIM_SECONDS="$${SIM_SECONDS:-3600}" cargo nextest run --profile soak -p simulation
-	SOAK=1 cargo nextest run --profile soak -p images -E 'test(whiteouts_take_linear_time) + test(folders_that_turn_into_links)'
-	scripts/fuzz.sh "$${FUZZ_SECONDS:-300}"
+soak: ## for hours: 100,000 seeds (SIM_SEEDS), 10,000 tasks (TASKS), every test's long form, long fuzzing (FUZZ_SECONDS)
+	@scripts/soak.sh

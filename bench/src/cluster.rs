@@ -50,6 +50,30 @@ impl Process {
         let kb: f64 = line.trim().trim_end_matches(" kB").trim().parse()?;
         Ok(kb / 1024.0)
     }
+
+    /// Waits until it has used no processor for a while: it has taken in all that was sent to it.
+    pub fn wait_until_idle(&self) -> Result<()> {
+        let mut last = self.ticks()?;
+        let (mut since, deadline) = (Instant::now(), Instant::now() + PATIENCE);
+        while since.elapsed() < IDLE {
+            ensure!(Instant::now() < deadline, "waited {PATIENCE:?} in vain for a process to be idle");
+            std::thread::park_timeout(Duration::from_millis(20));
+            let now = self.ticks()?;
+            if now != last {
+                (last, since) = (now, Instant::now());
+            }
+        }
+        Ok(())
+    }
+
+    /// Processor time used so far, in ticks of the kernel (mostly 10 ms).
+    fn ticks(&self) -> Result<u64> {
+        let stat = fs::read_to_string(format!("/proc/{}/stat", self.0.id()))?;
+        // The name in parentheses may hold anything, so count from behind it: fields 14 and 15.
+        let fields = stat.rsplit_once(')').context("no name in /proc/PID/stat")?.1;
+        let times = fields.split_whitespace().skip(11).take(2).map(str::parse::<u64>);
+        Ok(times.sum::<Result<u64, _>>()?)
+    }
 }
 
 impl Drop for Process {
@@ -69,11 +93,16 @@ pub fn wait_for_port(port: u16) -> Result<()> {
     wait_until(&format!("a listener on 127.0.0.1:{port}"), || TcpStream::connect(("127.0.0.1", port)).is_ok())
 }
 
+/// How long anything may take to come true.
+const PATIENCE: Duration = Duration::from_secs(30);
+/// A process that used no processor for this long does nothing.
+const IDLE: Duration = Duration::from_millis(300);
+
 /// Waits up to 30 seconds for a condition.
 pub fn wait_until(what: &str, mut holds: impl FnMut() -> bool) -> Result<()> {
-    let deadline = Instant::now() + Duration::from_secs(30);
+    let deadline = Instant::now() + PATIENCE;
     while !holds() {
-        ensure!(Instant::now() < deadline, "waited 30 seconds in vain for {what}");
+        ensure!(Instant::now() < deadline, "waited {PATIENCE:?} in vain for {what}");
         std::thread::park_timeout(Duration::from_millis(20));
     }
     Ok(())

@@ -1,4 +1,5 @@
-//! A master with ten thousand agents: memory for each link, agent and task, and what /state and GET_STATE cost it.
+//! A master with ten thousand agents: memory for each link, agent and task, and what /state and GET_STATE cost it while
+//! agents go on telling of their tasks.
 //!
 //! The agents are simulated: each has a connection and a gRPC stream of its own to a real master process.
 
@@ -6,6 +7,7 @@ use std::fs;
 use std::path::Path;
 use std::process::Command;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
@@ -13,11 +15,11 @@ use coordination::LeaderAddress;
 use model::Role;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use sdk::http::{Ask, Http};
-use tokio::sync::{Semaphore, mpsc};
+use tokio::sync::{Semaphore, mpsc, watch};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::transport::Endpoint;
 use wire::link::agent_link_client::AgentLinkClient;
-use wire::link::{FromAgent, Pong, Register, Reregister, from_agent, from_master};
+use wire::link::{self, FromAgent, Pong, Register, Reregister, from_agent, from_master};
 use wire::v1;
 
 use crate::cluster::{Process, free_port, sibling, wait_for_port};
@@ -36,36 +38,54 @@ const FRAMEWORK: &str = "bench-framework";
 pub fn run(figures: &mut Figures) -> Result<()> {
     more_descriptors()?;
     let dir = tempfile::Builder::new().prefix("tepui-bench-").tempdir_in("/var/tmp")?;
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let (master, port) = start_master(dir.path())?;
-    let idle = master.resident_mb()?;
-    let registered = runtime.block_on(crowd(port, LINKS, Vec::new()))?;
-    let links = master.resident_mb()?;
-    figures.at_most(
-        "memory of a link and its agent in the master, at 5,000",
-        (links - idle) * 1024.0 / LINKS as f64,
-        " KB",
-        40.0,
-    );
-    drop((runtime, registered, master));
+    let per_agent = links_and_agents(figures, dir.path())?;
+    tasks_and_reads(figures, &dir.path().join("second"), per_agent)
+}
 
-    // Another master, whose agents come back with ten tasks each, as after a failover.
+/// Links on which nobody says anything yet, and then their agents; how many KB both take together, for each.
+fn links_and_agents(figures: &mut Figures, dir: &Path) -> Result<f64> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let (master, port) = start_master(&dir.path().join("second"))?;
+    let (master, port) = start_master(dir)?;
+    master.wait_until_idle()?;
+    let idle = master.resident_mb()?;
+    let crowd = runtime.block_on(Crowd::gather(port, LINKS, Vec::new(), false))?;
+    master.wait_until_idle()?;
+    let links = master.resident_mb()?;
+    let crowd = runtime.block_on(crowd.register())?;
+    let agents = master.resident_mb()?;
+    let each = |megabytes: f64| megabytes * 1024.0 / LINKS as f64;
+    figures.at_most("memory of a link in the master, at 5,000", each(links - idle), " KB", 40.0);
+    let text = format!("{:.2} KB", each(agents - links));
+    figures.note("memory of an agent in the master, without its link", &text);
+    drop((runtime, crowd));
+    Ok(each(agents - idle))
+}
+
+/// Another master, whose agents come back with ten tasks each, as after a failover.
+fn tasks_and_reads(figures: &mut Figures, dir: &Path, per_agent: f64) -> Result<()> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let (master, port) = start_master(dir)?;
+    master.wait_until_idle()?;
     let idle = master.resident_mb()?;
     let tasks = (0..TASKS_PER_AGENT).map(task).collect();
     let started = Instant::now();
-    let registered = runtime.block_on(crowd(port, AGENTS, tasks))?;
+    let crowd = runtime.block_on(Crowd::gather(port, AGENTS, tasks, true))?;
+    let crowd = runtime.block_on(crowd.register())?;
     figures.note("10,000 agents with 100,000 tasks come back within", &millis(started.elapsed()));
+    let storm_over = Instant::now();
     let all = master.resident_mb()?;
-    let per_task = ((all - idle) - (links - idle) * AGENTS as f64 / LINKS as f64) * 1024.0;
+    let tasks_kb = (all - idle) * 1024.0 - per_agent * AGENTS as f64;
     figures.note(
         "memory of a task in the master, at 100,000",
-        &format!("{:.2} KB", per_task / (AGENTS * TASKS_PER_AGENT) as f64),
+        &format!("{:.2} KB", tasks_kb / (AGENTS * TASKS_PER_AGENT) as f64),
     );
-    runtime.block_on(read_state(figures, port))?;
+    crowd.busy.store(true, Ordering::Relaxed);
+    runtime.block_on(read_state(figures, port, storm_over))?;
+    let told = crowd.updates.load(Ordering::Relaxed);
+    figures.note("updates that agents told meanwhile", &told.to_string());
+    ensure!(told > 0, "no agent told of its tasks meanwhile, so that the master had nothing to do");
     figures.note("resident memory of the master after these", &format!("{:.0} MB", master.resident_mb()?));
-    drop((runtime, registered, master));
+    drop((runtime, crowd));
     Ok(())
 }
 
@@ -92,57 +112,111 @@ fn start_master(dir: &Path) -> Result<(Process, u16)> {
     Ok((master, port))
 }
 
-/// Agents that are registered, and answer pings as long as this is held.
-type Crowd = mpsc::Receiver<String>;
+/// Agents with a link each. They answer pings as long as this is held.
+struct Crowd {
+    count: usize,
+    /// Whether they may introduce themselves.
+    speak: watch::Sender<bool>,
+    admitted: mpsc::Receiver<()>,
+    /// Whether they tell of their tasks whenever they are pinged.
+    busy: Arc<AtomicBool>,
+    /// How many updates they told.
+    updates: Arc<AtomicU64>,
+}
 
-/// Attaches so many agents, each with these tasks, and waits until the master has admitted them all.
-async fn crowd(port: u16, count: usize, tasks: Vec<v1::Task>) -> Result<Crowd> {
-    let (admitted, mut ids) = mpsc::channel(count);
-    let turn = Arc::new(Semaphore::new(AT_ONCE));
-    let tasks = Arc::new(tasks);
-    for number in 0..count {
-        let (admitted, turn, tasks) = (admitted.clone(), turn.clone(), tasks.clone());
-        tokio::spawn(async move {
-            if let Err(error) = agent(port, number, &tasks, &admitted, &turn).await {
-                eprintln!("simulated agent {number}: {error:#}");
-            }
-        });
+/// What the agents of a crowd share.
+#[derive(Clone)]
+struct Shared {
+    port: u16,
+    tasks: Arc<Vec<v1::Task>>,
+    turn: Arc<Semaphore>,
+    linked: mpsc::Sender<()>,
+    speak: watch::Receiver<bool>,
+    admitted: mpsc::Sender<()>,
+    busy: Arc<AtomicBool>,
+    updates: Arc<AtomicU64>,
+}
+
+impl Crowd {
+    /// Links so many agents, each with these tasks, which introduce themselves at once or say nothing yet.
+    async fn gather(port: u16, count: usize, tasks: Vec<v1::Task>, at_once: bool) -> Result<Crowd> {
+        let (say_linked, mut linked) = mpsc::channel(count);
+        let (say_admitted, admitted) = mpsc::channel(count);
+        let (speak, may_speak) = watch::channel(at_once);
+        let (busy, updates) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
+        let shared = Shared {
+            port,
+            tasks: Arc::new(tasks),
+            turn: Arc::new(Semaphore::new(AT_ONCE)),
+            linked: say_linked,
+            speak: may_speak,
+            admitted: say_admitted,
+            busy: busy.clone(),
+            updates: updates.clone(),
+        };
+        for number in 0..count {
+            let shared = shared.clone();
+            tokio::spawn(async move {
+                if let Err(error) = agent(number, shared).await {
+                    eprintln!("simulated agent {number}: {error:#}");
+                }
+            });
+        }
+        drop(shared);
+        all_of(count, &mut linked).await.context("linking the agents")?;
+        Ok(Crowd { count, speak, admitted, busy, updates })
     }
-    drop(admitted);
+
+    /// Lets them introduce themselves, and waits until the master has admitted them all.
+    async fn register(mut self) -> Result<Crowd> {
+        self.speak.send_replace(true);
+        all_of(self.count, &mut self.admitted).await.context("registering the agents")?;
+        Ok(self)
+    }
+}
+
+async fn all_of(count: usize, news: &mut mpsc::Receiver<()>) -> Result<()> {
     let all = async {
         for _ in 0..count {
-            ids.recv().await.context("an agent gave up")?;
+            news.recv().await.context("an agent gave up")?;
         }
         anyhow::Ok(())
     };
-    tokio::time::timeout(Duration::from_secs(300), all).await.context("registering the agents")??;
-    Ok(ids)
+    tokio::time::timeout(Duration::from_secs(300), all).await?
 }
 
 /// One agent, until its link ends.
-async fn agent(
-    port: u16,
-    number: usize,
-    tasks: &[v1::Task],
-    admitted: &mpsc::Sender<String>,
-    turn: &Semaphore,
-) -> Result<()> {
-    let permit = turn.acquire().await?;
-    let channel = Endpoint::from_shared(format!("http://127.0.0.1:{port}"))?.connect().await?;
+async fn agent(number: usize, shared: Shared) -> Result<()> {
+    let permit = shared.turn.acquire().await?;
+    let to = format!("http://127.0.0.1:{}", shared.port);
+    let channel = Endpoint::from_shared(to)?.connect().await?;
+    drop(permit);
     let (say, outgoing) = mpsc::channel(8);
-    say.send(FromAgent { body: Some(hello(number, tasks)) }).await?;
-    let mut incoming =
-        AgentLinkClient::new(channel).attach(ReceiverStream::new(outgoing)).await?.into_inner();
-    let mut permit = Some(permit);
+    let mut client = AgentLinkClient::new(channel);
+    // The master answers the call only once the agent has introduced itself.
+    let attached = client.attach(ReceiverStream::new(outgoing));
+    let mut speak = shared.speak.clone();
+    let introduced = async {
+        shared.linked.send(()).await?;
+        speak.wait_for(|may| *may).await?;
+        let permit = shared.turn.acquire().await?;
+        say.send(FromAgent { body: Some(hello(number, &shared.tasks)) }).await?;
+        anyhow::Ok(permit)
+    };
+    let (attached, permit) = tokio::join!(attached, introduced);
+    let (mut incoming, mut permit) = (attached?.into_inner(), Some(permit?));
     while let Some(message) = incoming.message().await? {
         match message.body {
-            Some(from_master::Body::Registered(registered)) => {
+            Some(from_master::Body::Registered(_)) => {
                 permit.take();
-                admitted.send(registered.agent_id).await?;
+                shared.admitted.send(()).await?;
             }
             Some(from_master::Body::Ping(ping)) => {
                 let pong = Pong { sequence: ping.sequence };
                 say.send(FromAgent { body: Some(from_agent::Body::Pong(pong)) }).await?;
+                if shared.busy.load(Ordering::Relaxed) {
+                    tell_of_tasks(number, ping.sequence, &shared, &say).await?;
+                }
             }
             Some(from_master::Body::Refused(refused)) => anyhow::bail!("refused: {}", refused.message),
             _ => {}
@@ -151,9 +225,41 @@ async fn agent(
     Ok(())
 }
 
+/// An update of each task: it runs on.
+async fn tell_of_tasks(
+    number: usize,
+    sequence: u64,
+    shared: &Shared,
+    say: &mpsc::Sender<FromAgent>,
+) -> Result<()> {
+    for (i, task) in shared.tasks.iter().enumerate() {
+        let mut status = task.statuses[0].clone();
+        status.task_id = task_id(number, i);
+        status.agent_id = Some(agent_id(number));
+        let uuid = (number as u128) << 96 | (i as u128) << 64 | u128::from(sequence);
+        status.uuid = Some(uuid.to_be_bytes().to_vec().into());
+        let status = link::Status {
+            framework_id: FRAMEWORK.to_owned(),
+            status: Some(status),
+            latest_state: v1::TaskState::TaskRunning.into(),
+        };
+        say.send(FromAgent { body: Some(from_agent::Body::Status(status)) }).await?;
+        shared.updates.fetch_add(1, Ordering::Relaxed);
+    }
+    Ok(())
+}
+
+fn agent_id(number: usize) -> v1::AgentId {
+    v1::AgentId { value: format!("bench-S{number}") }
+}
+
+fn task_id(number: usize, i: usize) -> v1::TaskId {
+    v1::TaskId { value: format!("task-{number}-{i}") }
+}
+
 fn hello(number: usize, tasks: &[v1::Task]) -> from_agent::Body {
     let total = model::resources::parse("cpus:16;mem:65536;disk:100000;ports:[31000-32000]", &Role::any());
-    let id = v1::AgentId { value: format!("bench-S{number}") };
+    let id = agent_id(number);
     let agent = v1::AgentInfo {
         hostname: format!("host{number}.example"),
         port: Some(5051),
@@ -176,7 +282,7 @@ fn hello(number: usize, tasks: &[v1::Task]) -> from_agent::Body {
     }
     let agent = v1::AgentInfo { id: Some(id.clone()), ..agent };
     let own = tasks.iter().enumerate().map(|(i, task)| v1::Task {
-        task_id: v1::TaskId { value: format!("task-{number}-{i}") },
+        task_id: task_id(number, i),
         agent_id: id.clone(),
         ..task.clone()
     });
@@ -222,8 +328,14 @@ fn task(_: usize) -> v1::Task {
 }
 
 /// Reads the whole state in each of its forms, while the master's loop goes on.
-async fn read_state(figures: &mut Figures, port: u16) -> Result<()> {
+async fn read_state(figures: &mut Figures, port: u16, storm_over: Instant) -> Result<()> {
     let to: LeaderAddress = format!("127.0.0.1:{port}").parse()?;
+    let http = Http::new();
+    while hold_up(&http, &to).await?.1 >= storm_over.elapsed() {
+        // What the loop did while all agents came back is still in its window, for two minutes at most.
+        tokio::time::sleep(Duration::from_secs(1)).await;
+    }
+    let mut longest: f64 = 0.0;
     let get_state = |content_type: &'static str| {
         let call =
             v1::master::Call { r#type: Some(v1::master::call::Type::GetState.into()), ..Default::default() };
@@ -240,7 +352,6 @@ async fn read_state(figures: &mut Figures, port: u16) -> Result<()> {
         ("GET_STATE in JSON", get_state("application/json")),
         ("GET_STATE in protobuf", get_state("application/x-protobuf")),
     ];
-    let http = Http::new();
     for (name, ask) in forms {
         let ask = Ask { limit: 1 << 30, timeout: Duration::from_secs(120), ..ask };
         let (mut times, mut size) = (Vec::new(), 0);
@@ -253,11 +364,17 @@ async fn read_state(figures: &mut Figures, port: u16) -> Result<()> {
         }
         let text = format!("{} ({} MB)", millis(percentile(&times, 50)), size >> 20);
         figures.note(&format!("{name} of 10,000 agents and 100,000 tasks"), &text);
+        longest = longest.max(hold_up(&http, &to).await?.0);
     }
-    let metrics = http.ask(&to, &Ask::get("/metrics/snapshot")).await?;
-    let metrics: serde_json::Value = serde_json::from_slice(&metrics.body)?;
-    let longest =
-        metrics["tepui/loop/longest_ms"].as_f64().context("the master tells no tepui/loop/longest_ms")?;
     figures.at_most("longest hold-up of the master's loop meanwhile", longest, " ms", 5.0);
     Ok(())
+}
+
+/// The longest turn of the master's loop in ms, and how far that looks back.
+async fn hold_up(http: &Http, to: &LeaderAddress) -> Result<(f64, Duration)> {
+    let metrics = http.ask(to, &Ask::get("/metrics/snapshot")).await?;
+    let metrics: serde_json::Value = serde_json::from_slice(&metrics.body)?;
+    let of = |key: &str| metrics[key].as_f64().with_context(|| format!("the master tells no {key}"));
+    let window = Duration::try_from_secs_f64(of("tepui/loop/longest_window_secs")?)?;
+    Ok((of("tepui/loop/longest_ms")?, window))
 }

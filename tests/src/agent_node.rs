@@ -2,11 +2,12 @@
 
 use std::time::Duration;
 
-use agent::logic::{Effect, Event, LinkId, Settings, State, Ticket, Write};
-use model::Timestamp;
+use agent::logic::{Effect, Event, LinkId, Reconfiguration, Settings, State, Ticket, Write};
+use model::{Resources, Timestamp};
 use wire::link::{from_agent, from_master};
 use wire::v1;
 
+use crate::faults::Fault;
 use crate::host::Host;
 use crate::messages::resources;
 use crate::network::{Peer, delay};
@@ -33,7 +34,9 @@ pub struct AgentNode {
     pub disk_broken_until: Timestamp,
     /// Its disk takes seconds for a write before this.
     pub disk_slow_until: Timestamp,
-    total: String,
+    total: Resources,
+    /// Its host may be given more while it is down.
+    growing: bool,
     tick: Option<Timestamp>,
     disk_busy_until: Timestamp,
     /// The disk refused to keep the id of this process.
@@ -41,10 +44,11 @@ pub struct AgentNode {
 }
 
 impl AgentNode {
-    /// A host that has never run an agent.
-    pub fn new(index: usize, total: &str) -> AgentNode {
+    /// A host that has never run an agent, and that may grow.
+    pub fn new(index: usize, total: &str, growing: bool) -> AgentNode {
         AgentNode {
             index,
+            growing,
             host: Host::default(),
             state: None,
             process: 0,
@@ -53,37 +57,59 @@ impl AgentNode {
             postman: Postman::default(),
             disk_broken_until: Timestamp::ZERO,
             disk_slow_until: Timestamp::ZERO,
-            total: total.to_owned(),
+            total: resources(total),
             tick: None,
             disk_busy_until: Timestamp::ZERO,
             nameless: false,
         }
     }
 
+    /// All that the host has.
+    pub fn total(&self) -> Resources {
+        self.total.clone()
+    }
+
     fn settings(&self) -> Settings {
-        let total = resources(&self.total);
-        let info = v1::AgentInfo {
-            hostname: format!("host{}", self.index),
-            port: Some(5051),
-            resources: total.to_wire(),
-            ..Default::default()
-        };
-        Settings {
-            info,
-            total,
-            address: format!("10.0.0.{}:5051", self.index + 1),
-            host_ip: format!("10.0.0.{}", self.index + 1),
-            version: "1.12.0".to_owned(),
-            capabilities: vec!["TASK_RESOURCE_LIMITS".to_owned()],
-            incarnation: format!("{}.{}", self.index, self.process),
-            reconfiguration: agent::logic::Reconfiguration::Equal,
-            registration_backoff: Duration::from_secs(1),
-            shutdown_grace: Duration::from_secs(5),
-            gc_delay: Duration::from_secs(7 * 24 * 3600),
-            gc_disk_headroom: 0.1,
-            max_completed_frameworks: 50,
-            max_completed_executors: 150,
+        let mut settings = settings(self.index, self.process, &self.total);
+        if self.growing {
+            settings.reconfiguration = Reconfiguration::Additive;
         }
+        settings
+    }
+
+    /// What could not write the first id that it was given has none, and nothing of what it wrote after that is found.
+    fn stays_nameless(&mut self) {
+        if !self.host.is_named() {
+            self.host.forget_agent();
+        }
+    }
+}
+
+/// Settings of a process as the product has them by default, with an address for each host.
+pub fn settings(index: usize, process: u64, total: &Resources) -> Settings {
+    let info = v1::AgentInfo {
+        hostname: format!("host{index}"),
+        port: Some(5051),
+        resources: total.to_wire(),
+        ..Default::default()
+    };
+    let number = index + 1;
+    let ip = format!("10.{}.{}.{}", number >> 16, (number >> 8) & 255, number & 255);
+    Settings {
+        info,
+        total: total.clone(),
+        address: format!("{ip}:5051"),
+        host_ip: ip,
+        version: "1.12.0".to_owned(),
+        capabilities: vec!["TASK_RESOURCE_LIMITS".to_owned()],
+        incarnation: format!("{index}.{process}"),
+        reconfiguration: Reconfiguration::Equal,
+        registration_backoff: Duration::from_secs(1),
+        shutdown_grace: Duration::from_secs(5),
+        gc_delay: Duration::from_secs(7 * 24 * 3600),
+        gc_disk_headroom: 0.1,
+        max_completed_frameworks: 50,
+        max_completed_executors: 150,
     }
 }
 
@@ -94,6 +120,8 @@ impl World {
         if node.state.is_some() {
             return;
         }
+        self.grow(index);
+        let node = &mut self.agents[index];
         node.process += 1;
         node.tick = None;
         node.connection = None;
@@ -104,6 +132,18 @@ impl World {
         self.repeated += repeated;
         self.note(|| format!("agent {index} starts"));
         self.step_agent(index, Event::Recovered(Box::new(found)));
+    }
+
+    /// Now and then a host has more than before when its agent starts again.
+    fn grow(&mut self, index: usize) {
+        let node = &self.agents[index];
+        if !(self.chaotic && node.growing && node.process > 0 && self.percent(15)) {
+            return;
+        }
+        let more = ["cpus:1;mem:512", "disk:100;ports:[32000-32009]", "mem:64"][self.pick(3)];
+        self.agents[index].total.add(&resources(more));
+        self.faults.add(Fault::Grown);
+        self.note(|| format!("host {index} has {more} more"));
     }
 
     /// The process ends at once; some of its last writes are on disk.
@@ -117,6 +157,7 @@ impl World {
 
     /// The process ended; it is started again after a while.
     fn agent_ended(&mut self, index: usize) {
+        self.faults.add(Fault::AgentKilled);
         self.note(|| format!("agent {index} ends"));
         self.agents[index].state = None;
         for connection in self.network.standing(|peer| matches!(peer, Peer::Agent(i, _) if i == index)) {
@@ -204,8 +245,12 @@ impl World {
         let node = &mut self.agents[index];
         let all = node.host.writes.len();
         node.host.crash(now, all);
-        // What it forgot it has forgotten for good; and what could not write its id has none.
-        node.host.forget_agent();
+        if clean {
+            // What was still being written is forgotten as well.
+            node.host.forget_agent();
+        } else {
+            node.stays_nameless();
+        }
         // What it said last arrives, then the connection closes.
         let last = node.connection.take();
         node.state = None;
@@ -223,9 +268,13 @@ impl World {
         if self.agents[index].connection != Some(link.0) {
             return;
         }
-        let Some(when) = self.network.arrival_at_master(link.0, self.now, &mut self.random) else { return };
+        let Some(when) = self.network.arrival_at_master(link.0, self.now, &mut self.random) else {
+            return self.faults.add(Fault::Dropped);
+        };
+        self.faults.travels(self.now, when);
         // A sender that is not sure repeats itself at once.
         if self.chaotic && self.percent(1) {
+            self.faults.add(Fault::Duplicated);
             self.at(when, Happening::ToMaster(link.0, body.clone()));
         }
         self.at(when, Happening::ToMaster(link.0, body));
@@ -267,7 +316,9 @@ impl World {
     }
 
     pub(crate) fn arrives_at_agent(&mut self, id: u64, epoch: u64, body: Box<from_master::Body>) {
-        let Some(connection) = self.network.get(id).filter(|c| !c.broken && !c.peer_told) else { return };
+        let Some(connection) = self.network.get(id).filter(|c| !c.broken && !c.peer_told) else {
+            return self.faults.add(Fault::Dropped);
+        };
         let Peer::Agent(index, process) = connection.peer else { return };
         if self.agents[index].process == process {
             self.step_agent(index, Event::LinkSays { link: LinkId(id), epoch, body });
@@ -297,7 +348,7 @@ impl World {
         let Some((ticket, write)) = node.host.writes.pop_front() else { return };
         let outcome = if refuses {
             node.nameless |= matches!(write, Write::Agent(_));
-            self.refused += 1;
+            self.faults.add(Fault::WriteRefused);
             self.note(|| format!("the disk of agent {index} refuses {ticket:?}"));
             self.agents[index].host.refuse(&write);
             Err("no space left on device".to_owned())

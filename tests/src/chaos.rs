@@ -7,6 +7,7 @@ use model::AgentId;
 use wire::v1::framework_info::capability::Type as Capability;
 
 use crate::agent_node::AgentNode;
+use crate::faults::Fault;
 use crate::messages::framework_info;
 use crate::network::Peer;
 use crate::scheduler::Scheduler;
@@ -20,7 +21,8 @@ impl World {
             let total =
                 ["cpus:4;mem:2048;ports:[31000-31099]", "cpus:2;mem:1024", "cpus:8;mem:4096;disk:9000"];
             let total = total[self.pick(3)];
-            self.agents.push(AgentNode::new(index, total));
+            let growing = self.percent(50);
+            self.agents.push(AgentNode::new(index, total, growing));
             let pause = self.within(20);
             self.after(pause, Happening::AgentStarts(index));
         }
@@ -53,6 +55,7 @@ impl World {
     }
 
     pub(crate) fn chaos(&mut self) {
+        self.compare_hosts();
         if !self.chaotic {
             return;
         }
@@ -105,6 +108,7 @@ impl World {
     fn cut_off(&mut self, agent: usize) {
         let most = if self.percent(30) { 900 } else { 60 };
         let length = self.within(most);
+        self.faults.add(Fault::Partitioned);
         self.note(|| format!("agent {agent} is cut off for {length:?}"));
         self.agents[agent].cut_off_until = self.now + length;
         self.break_links(agent);
@@ -112,6 +116,7 @@ impl World {
 
     /// The disk of a host is wiped: what comes back at its address is another agent.
     fn wipe(&mut self, agent: usize) {
+        self.faults.add(Fault::Wiped);
         self.note(|| format!("host {agent} is wiped"));
         self.agents[agent].host.wipe();
         if self.agents[agent].state.is_some() {
@@ -122,12 +127,14 @@ impl World {
 
     /// The operator ends an agent for good (SIGUSR1).
     fn leave(&mut self, agent: usize) {
+        self.faults.add(Fault::Left);
         self.step_agent(agent, agent::logic::Event::ShutdownRequested);
     }
 
     fn mark_gone(&mut self, agent: usize) {
         let Some(state) = &self.agents[agent].state else { return };
         if let Some(agent) = state.view().agent {
+            self.faults.add(Fault::Gone);
             self.call_gone(agent);
         }
     }
@@ -150,6 +157,7 @@ impl World {
         loop {
             let until = self.now + Duration::from_secs(60);
             self.run(until)?;
+            self.compare_hosts();
             self.tear_down_orphans();
             self.give_up_lost_agents();
             rounds -= 1;

@@ -1,11 +1,14 @@
 //! Containers of a host: started, found again, killed and removed, as an agent's process asks for it.
 
+use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
-use agent::logic::{Event, Exit, ExitStatus, KillCause, Launch, LaunchFailure, LaunchFailureKind};
-use model::ContainerId;
+use agent::logic::{Event, Exit, ExitStatus, KillCause, Launch, LaunchFailure, LaunchFailureKind, Run};
+use model::{ContainerId, FrameworkId, Resources};
+use wire::v1;
 
-use crate::host::{Container, Stage};
+use crate::host::{Container, Host, Stage};
 use crate::network::delay;
 use crate::world::{Happening, World};
 
@@ -39,10 +42,12 @@ impl World {
         if elsewhere {
             self.broken(format!("task {key:?} runs twice"));
         }
-        self.agents[index]
-            .host
-            .containers
-            .insert(container.clone(), Container { run, stage: Stage::Preparing });
+        let node = &mut self.agents[index];
+        node.host.begins(run, launch.task);
+        let postman = &node.postman;
+        if let Err(why) = node.host.holds(&node.total(), |framework| postman.is_over(framework)) {
+            self.broken(format!("host {index}, after the launch of {key:?}: {why}"));
+        }
         let prepared = self.within(2);
         let started = prepared + self.within(1);
         if self.percent(8) {
@@ -58,13 +63,7 @@ impl World {
     }
 
     pub(crate) fn reattach(&mut self, index: usize, container: &ContainerId) {
-        let Some(found) = self.agents[index].host.containers.get(container) else { return };
-        let event = match &found.stage {
-            Stage::Preparing => return,
-            Stage::Running => ContainerEvent::Started,
-            Stage::Exited(exit) => ContainerEvent::Exited(*exit),
-            Stage::Failed(_) => ContainerEvent::Failed,
-        };
+        let Some(event) = self.agents[index].host.last_of(container) else { return };
         let pause = delay(&mut self.random);
         self.after(pause, Happening::Container(index, container.clone(), event));
     }
@@ -95,20 +94,35 @@ impl World {
     }
 
     pub(crate) fn container(&mut self, index: usize, id: &ContainerId, event: ContainerEvent) {
-        let Some(container) = self.agents[index].host.containers.get_mut(id) else { return };
+        if let Some(event) = self.agents[index].host.happens(id, event) {
+            self.step_agent(index, event);
+        }
+    }
+}
+
+impl Host {
+    /// A container is to be made for a task.
+    pub fn begins(&mut self, run: Arc<Run>, task: Arc<v1::TaskInfo>) {
+        let container = run.container.clone();
+        self.containers.insert(container, Container { run, task, stage: Stage::Preparing });
+    }
+
+    /// Something happens to a container; what its agent, if it runs, is told of that.
+    pub fn happens(&mut self, id: &ContainerId, event: ContainerEvent) -> Option<Event> {
+        let container = self.containers.get_mut(id)?;
         let failure =
             || LaunchFailure { kind: LaunchFailureKind::Failed, message: "no such image".to_owned() };
         let over = matches!(container.stage, Stage::Exited(_) | Stage::Failed(_));
-        let event = match event {
+        Some(match event {
             ContainerEvent::Exited(_) if over => match container.stage.clone() {
                 Stage::Exited(exit) => Event::ContainerExited { container: id.clone(), exit },
-                _ => return,
+                _ => return None,
             },
             ContainerEvent::Failed => {
                 container.stage = Stage::Failed(failure());
                 Event::ContainerFailed { container: id.clone(), failure: failure() }
             }
-            _ if over => return,
+            _ if over => return None,
             ContainerEvent::Prepared => Event::ContainerPrepared { container: id.clone() },
             ContainerEvent::Started => {
                 container.stage = Stage::Running;
@@ -118,7 +132,50 @@ impl World {
                 container.stage = Stage::Exited(exit);
                 Event::ContainerExited { container: id.clone(), exit }
             }
-        };
-        self.step_agent(index, event);
+        })
+    }
+
+    /// What a keeper tells again of a container whose agent is new.
+    pub fn last_of(&self, container: &ContainerId) -> Option<ContainerEvent> {
+        match &self.containers.get(container)?.stage {
+            Stage::Preparing => None,
+            Stage::Running => Some(ContainerEvent::Started),
+            Stage::Exited(exit) => Some(ContainerEvent::Exited(*exit)),
+            Stage::Failed(_) => Some(ContainerEvent::Failed),
+        }
+    }
+
+    /// Containers whose command may run.
+    pub fn live(&self) -> impl Iterator<Item = &Container> {
+        self.containers.values().filter(|c| matches!(c.stage, Stage::Preparing | Stage::Running))
+    }
+
+    /// What these containers were given, by framework, allocated to its roles.
+    pub fn uses(&self) -> BTreeMap<FrameworkId, Resources> {
+        let mut used: BTreeMap<FrameworkId, Resources> = BTreeMap::new();
+        for container in self.live() {
+            let given = Resources::from_wire(&container.task.resources).unwrap_or_default();
+            used.entry(container.run.framework.clone()).or_default().add(&given);
+        }
+        used
+    }
+
+    /// Whether all that runs here fits into what the host has, whatever masters and agents believe. Frameworks that are
+    /// `over` don't count. Mesos: their resources are offered again while their last commands still end.
+    ///
+    /// # Errors
+    /// More was given away than there is.
+    pub fn holds(&self, total: &Resources, over: impl Fn(&FrameworkId) -> bool) -> Result<(), String> {
+        let mut given = Resources::none();
+        for (framework, used) in self.uses() {
+            if !over(&framework) {
+                given.add(&used.allocated_to(None));
+            }
+        }
+        if total.contains(&given) {
+            return Ok(());
+        }
+        let tasks: Vec<_> = self.live().map(|c| (&c.run.framework, &c.run.task, &c.stage)).collect();
+        Err(format!("{given} of {total} run here: {tasks:?}"))
     }
 }

@@ -28,6 +28,8 @@ pub enum Stage {
 pub struct Container {
     /// Of which run.
     pub run: Arc<Run>,
+    /// The task as it was launched.
+    pub task: Arc<v1::TaskInfo>,
     /// How far it is.
     pub stage: Stage,
 }
@@ -71,6 +73,11 @@ impl Host {
     /// The disk is wiped and everything on it ends.
     pub fn wipe(&mut self) {
         *self = Host::default();
+    }
+
+    /// Whether it is on disk which agent this is.
+    pub fn is_named(&self) -> bool {
+        self.agent.is_some()
     }
 
     /// The next agent registers as a new one.

@@ -1,16 +1,18 @@
 //! The logic of the master and of agents together, in one thread, on virtual time and a seeded network.
 //!
 //! Nothing here opens a socket, needs root or sleeps. `seeds` runs whole clusters through random faults and checks
-//! invariants after each step; `scenarios` are single stories as golden text; `scale` is one large cluster.
+//! invariants after each step; `scenarios` are single stories as golden text; `large` is one cluster of ten thousands of
+//! agents.
 //!
 //! What goes wrong: links and streams break, with what was under way; each end learns of it in its own time; hosts are
 //! cut off; messages are late or said twice; calls overtake each other, are lost or repeated; masters, agents and
 //! schedulers die and come back; disks and the registry are slow, refuse single writes or all of them for a while; hosts
-//! are wiped, leave or are given up.
+//! are wiped, leave, are given up or come back with more than they had. `faults` counts them by kind.
 //!
 //! What must hold after each step, and who watches it:
 //! - offered + used + free = total on each agent, nothing more than there is, every index agrees with its table: the
-//!   master's own audit (`master_node`);
+//!   master's own audit (`master_node`); what it believes to be used on a host is what runs there, and that fits into the
+//!   host, told from the containers alone (`quiet`, `containers`);
 //! - nobody hears of an agent, an offer or a lost task before the registry has it, the master shows what the registry
 //!   holds, and does nothing more once a write failed: `registry`;
 //! - a task is started once, on one agent, after it is on disk; a container stays until its task's end is: `containers`;
@@ -32,9 +34,13 @@ mod containers;
 #[cfg(test)]
 mod ends;
 #[cfg(test)]
+mod faults;
+#[cfg(test)]
 mod host;
 #[cfg(test)]
 mod hostile;
+#[cfg(test)]
+mod large;
 #[cfg(test)]
 mod master_node;
 #[cfg(test)]
@@ -46,9 +52,9 @@ mod network;
 #[cfg(test)]
 mod postman;
 #[cfg(test)]
-mod registry;
+mod quiet;
 #[cfg(test)]
-mod scale;
+mod registry;
 #[cfg(test)]
 mod scenarios;
 #[cfg(test)]

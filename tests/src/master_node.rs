@@ -9,6 +9,7 @@ use master::logic::{
 use model::{AgentId, MasterId, Timestamp};
 use wire::link::{from_agent, from_master};
 
+use crate::faults::Fault;
 use crate::messages::event_of;
 use crate::mirror::Mirror;
 use crate::network::Peer;
@@ -119,6 +120,7 @@ impl World {
         if self.master.take().is_none() {
             return;
         }
+        self.faults.add(Fault::MasterKilled);
         self.note(|| "master dies".to_owned());
         let done = usize::try_from(self.random.below(self.registry.pending() + 1)).expect("small");
         self.registry.crash(done);
@@ -193,6 +195,8 @@ impl World {
             self.network.get(id).is_some_and(|c| !c.broken && !c.master_told && Some(c.life) == life);
         if stands {
             self.step_master(event_of(LinkId(id), body));
+        } else {
+            self.faults.add(Fault::Dropped);
         }
     }
 
@@ -251,9 +255,13 @@ impl World {
             self.broken(why);
         }
         let epoch = self.registry.contents.epoch;
-        let Some(when) = self.network.arrival_at_peer(link.0, self.now, &mut self.random) else { return };
+        let Some(when) = self.network.arrival_at_peer(link.0, self.now, &mut self.random) else {
+            return self.faults.add(Fault::Dropped);
+        };
+        self.faults.travels(self.now, when);
         // A sender that is not sure repeats itself at once.
         if self.chaotic && self.percent(1) {
+            self.faults.add(Fault::Duplicated);
             self.at(when, Happening::ToAgent(link.0, epoch, message.clone()));
         }
         self.at(when, Happening::ToAgent(link.0, epoch, message));
@@ -269,6 +277,7 @@ impl World {
             self.schedulers[index].stream = stream.0;
         }
         if let Some(when) = self.network.arrival_at_peer(stream.0, self.now, &mut self.random) {
+            self.faults.travels(self.now, when);
             self.at(when, Happening::ToScheduler(stream.0, event.into()));
         }
     }

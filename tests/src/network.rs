@@ -92,6 +92,13 @@ impl Network {
         Some(connection.to_peer)
     }
 
+    /// Whether a connection stands, and all that was sent on it has arrived.
+    pub fn is_silent(&self, id: u64, now: Timestamp) -> bool {
+        self.connections.get(&id).is_some_and(|c| {
+            !(c.broken || c.master_told || c.peer_told) && c.to_master < now && c.to_peer < now
+        })
+    }
+
     /// Forgets connections that both ends know to be over.
     pub fn sweep(&mut self) {
         self.connections.retain(|_, c| !(c.broken && c.master_told && c.peer_told));

@@ -165,6 +165,11 @@ impl Postman {
         (self.link, self.registered) = (None, false);
     }
 
+    /// Whether all that was ever said has been heard.
+    pub fn owes_nothing(&self) -> bool {
+        self.queues.keys().all(|key| self.over.contains(&key.0))
+    }
+
     /// Whether a framework was shut down on the agent.
     pub fn is_over(&self, framework: &FrameworkId) -> bool {
         self.over.contains(framework)

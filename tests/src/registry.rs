@@ -9,6 +9,7 @@ use wire::link::from_master::Body;
 use wire::v1;
 use wire::v1::task_status::{Reason, Source};
 
+use crate::faults::Fault;
 use crate::network::delay;
 use crate::world::{Happening, World};
 
@@ -160,7 +161,7 @@ impl World {
 
     /// The master must step down; until its process ends it may do nothing more, whatever happens to it.
     fn registry_failed(&mut self, life: u64) {
-        self.refused += 1;
+        self.faults.add(Fault::WriteRefused);
         self.note(|| "the registry fails".to_owned());
         if let Some(master) = &mut self.master {
             master.down = true;
@@ -172,7 +173,11 @@ impl World {
     /// What a disk or a registry may do to a cluster.
     pub(crate) fn storage_fails(&mut self, agent: usize) {
         let until = self.now + self.within(60);
-        match self.random.below(4) {
+        let kind = self.random.below(4);
+        if matches!(kind, 1 | 2) {
+            self.faults.add(Fault::StorageSlow);
+        }
+        match kind {
             0 => self.agents[agent].disk_broken_until = until,
             1 => self.agents[agent].disk_slow_until = until,
             2 => self.registry.slow_until = until,

@@ -9,6 +9,7 @@ use wire::v1;
 
 use crate::agent_node::AgentNode;
 use crate::ends::End;
+use crate::faults::Fault;
 use crate::messages::{launch, task};
 use crate::network::{Peer, delay};
 use crate::world::{Happening, World};
@@ -39,6 +40,8 @@ pub struct Call {
     action: SchedulerAction,
     /// Tasks that it launches.
     launches: Vec<TaskId>,
+    /// Which of its scheduler's calls it is.
+    number: u64,
 }
 
 /// See the module.
@@ -61,6 +64,9 @@ pub struct Scheduler {
     pub tasks: BTreeMap<TaskId, Known>,
     launched: u64,
     offers: BTreeMap<OfferId, OfferOut>,
+    /// Calls sent, and the latest of them that has arrived.
+    called: u64,
+    arrived: u64,
 }
 
 impl Scheduler {
@@ -77,6 +83,8 @@ impl Scheduler {
             tasks: BTreeMap::new(),
             launched: 0,
             offers: BTreeMap::new(),
+            called: 0,
+            arrived: 0,
         }
     }
 
@@ -130,7 +138,9 @@ impl World {
     }
 
     pub(crate) fn arrives_at_scheduler(&mut self, id: u64, event: SchedulerEvent) {
-        let Some(connection) = self.network.get(id).filter(|c| !c.broken && !c.peer_told) else { return };
+        let Some(connection) = self.network.get(id).filter(|c| !c.broken && !c.peer_told) else {
+            return self.faults.add(Fault::Dropped);
+        };
         let Peer::Scheduler(index, attempt) = connection.peer else { return };
         if self.schedulers[index].attempt != attempt {
             return;
@@ -294,11 +304,13 @@ impl World {
 
     /// Sends a call, each on a connection of its own: calls overtake each other, and some never arrive.
     pub fn call(&mut self, index: usize, action: SchedulerAction, launches: Vec<TaskId>) {
-        let scheduler = &self.schedulers[index];
+        let scheduler = &mut self.schedulers[index];
         let Some(framework) = scheduler.id.clone() else { return };
-        let token = scheduler.token();
-        let call = Call { scheduler: index, framework, token, action, launches };
+        scheduler.called += 1;
+        let (token, number) = (scheduler.token(), scheduler.called);
+        let call = Call { scheduler: index, framework, token, action, launches, number };
         if self.chaotic && self.percent(3) {
+            self.faults.add(Fault::Dropped);
             self.note(|| format!("lost: {call:?}"));
             return;
         }
@@ -306,15 +318,22 @@ impl World {
         let once = matches!(call.action, SchedulerAction::Accept { .. });
         if self.chaotic && !once && self.percent(3) {
             let pause = delay(&mut self.random);
+            self.faults.add(Fault::Duplicated);
             self.after(pause, Happening::Call(call.clone().into()));
         }
         let pause = delay(&mut self.random);
+        self.faults.travels(self.now, self.now + pause);
         self.after(pause, Happening::Call(call.into()));
     }
 
     pub(crate) fn call_arrives(&mut self, call: Call) {
+        let latest = &mut self.schedulers[call.scheduler].arrived;
+        if call.number < *latest {
+            self.faults.add(Fault::Reordered);
+        }
+        *latest = call.number.max(*latest);
         if self.master.is_none() {
-            return;
+            return self.faults.add(Fault::Dropped);
         }
         self.last_call += 1;
         let id = CallId(self.last_call);

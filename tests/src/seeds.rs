@@ -1,10 +1,10 @@
-//! Whole clusters through random faults, one per seed, for as long as `SIM_SECONDS` says (default 10).
+//! Whole clusters through random faults, one per seed: as many as `SIM_SEEDS` says, or for as long as `SIM_SECONDS` says
+//! (default 10), or until the first of both is reached. `SIM_FIRST` is the first seed, `SIM_THREADS` how many at once.
 
-use std::sync::Mutex;
-use std::sync::atomic::AtomicU64;
-use std::sync::atomic::Ordering::Relaxed;
+use std::sync::{Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
+use crate::faults::Faults;
 use crate::world::World;
 
 /// How long faults go on in one world.
@@ -42,6 +42,100 @@ fn check(seed: u64) -> Result<World, String> {
     ))
 }
 
+/// Between two lines that say how far a long run is.
+const PROGRESS: Duration = Duration::from_secs(30);
+
+/// What a run has done so far, shared by its threads.
+struct Run {
+    started: Instant,
+    first: u64,
+    next: u64,
+    /// Seeds to run, if that ends it.
+    wanted: Option<u64>,
+    /// Time to run, if that ends it.
+    limit: Option<Duration>,
+    told: Instant,
+    done: u64,
+    /// See [`World::counts`].
+    sums: [u64; 4],
+    faults: Faults,
+    failure: Option<String>,
+}
+
+impl Run {
+    fn asked_for() -> Run {
+        let (wanted, seconds) = (number("SIM_SEEDS"), number("SIM_SECONDS"));
+        let first = number("SIM_FIRST").unwrap_or(0);
+        let seconds = seconds.or(if wanted.is_none() { Some(10) } else { None });
+        Run {
+            started: Instant::now(),
+            first,
+            next: first,
+            wanted,
+            limit: seconds.map(Duration::from_secs),
+            told: Instant::now(),
+            done: 0,
+            sums: [0; 4],
+            faults: Faults::default(),
+            failure: None,
+        }
+    }
+
+    /// The next seed, unless it is enough.
+    fn take(&mut self) -> Option<u64> {
+        let enough = self.wanted.is_some_and(|wanted| self.next - self.first >= wanted)
+            || self.limit.is_some_and(|limit| self.started.elapsed() >= limit);
+        if enough || self.failure.is_some() {
+            return None;
+        }
+        self.next += 1;
+        Some(self.next - 1)
+    }
+
+    fn finished(&mut self, outcome: Result<World, String>) {
+        match outcome {
+            Ok(world) => {
+                self.done += 1;
+                self.sums.iter_mut().zip(world.counts()).for_each(|(sum, count)| *sum += count);
+                self.faults.merge(&world.faults);
+            }
+            Err(story) => drop(self.failure.get_or_insert(story)),
+        }
+        if self.told.elapsed() >= PROGRESS {
+            self.told = Instant::now();
+            println!("{}", self.progress());
+        }
+    }
+
+    #[allow(clippy::cast_precision_loss)]
+    fn progress(&self) -> String {
+        let took = self.started.elapsed();
+        let of = self.wanted.map(|wanted| format!(" of {wanted}")).unwrap_or_default();
+        let rate = self.done as f64 / took.as_secs_f64().max(0.001);
+        format!("{}{of} seeds from {} on in {took:.1?}, {rate:.1} a second", self.done, self.first)
+    }
+
+    fn judge(self) {
+        if let Some(story) = self.failure {
+            panic!("{story}");
+        }
+        let [steps, tasks, repeated, compared] = self.sums;
+        println!("{}", self.progress());
+        println!(
+            "{steps} events, {tasks} tasks, {repeated} updates sent again, {compared} hosts compared with what the \
+             master believed\nwent wrong: {}",
+            self.faults
+        );
+        // A simulation in which nothing goes wrong proves nothing.
+        assert!(tasks > 0 && repeated > 0 && compared > 0, "too little happened");
+        let missing = self.faults.missing();
+        assert!(self.done < SEEDS_WITH_ALL || missing.is_empty(), "never happened: {missing:?}");
+    }
+}
+
+/// In so many seeds each kind of fault happens at least once.
+const SEEDS_WITH_ALL: u64 = 30;
+
 #[test]
 fn seeds() {
     if let Some(seed) = number("SIM_SEED") {
@@ -50,39 +144,22 @@ fn seeds() {
         }
         return;
     }
-    let limit = Duration::from_secs(number("SIM_SECONDS").unwrap_or(10));
-    let first = number("SIM_FIRST").unwrap_or(0);
     let threads = number("SIM_THREADS").and_then(|threads| usize::try_from(threads).ok());
     let threads = threads.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from));
-    let (started, next, sums) = (Instant::now(), AtomicU64::new(first), [const { AtomicU64::new(0) }; 4]);
-    let failure = Mutex::new(None);
+    let run = Mutex::new(Run::asked_for());
+    let lock = || -> MutexGuard<'_, Run> { run.lock().expect("nobody panics while holding it") };
     std::thread::scope(|scope| {
         for _ in 0..threads {
             scope.spawn(|| {
-                while started.elapsed() < limit && failure.lock().expect("nobody panics").is_none() {
-                    match check(next.fetch_add(1, Relaxed)) {
-                        Ok(world) => {
-                            for (sum, count) in sums.iter().zip(world.counts()) {
-                                sum.fetch_add(count, Relaxed);
-                            }
-                        }
-                        Err(story) => drop(failure.lock().expect("nobody panics").get_or_insert(story)),
-                    }
+                loop {
+                    let Some(seed) = lock().take() else { return };
+                    let outcome = check(seed);
+                    lock().finished(outcome);
                 }
             });
         }
     });
-    if let Some(story) = failure.into_inner().expect("nobody panics") {
-        panic!("{story}");
-    }
-    let [steps, tasks, repeated, refused] = sums.map(AtomicU64::into_inner);
-    println!(
-        "{} seeds, {steps} events, {tasks} tasks, {repeated} updates sent again, {refused} writes refused in {:?}",
-        next.load(Relaxed) - first,
-        started.elapsed()
-    );
-    // A simulation in which nothing goes wrong proves nothing.
-    assert!(tasks > 0 && repeated > 0 && refused > 0, "too little happened");
+    run.into_inner().expect("nobody panics while holding it").judge();
 }
 
 #[test]
@@ -91,7 +168,7 @@ fn a_seed_decides_everything() {
         let mut world = World::new(7);
         world.tracing = true;
         let end = live(&mut world);
-        (world.steps, end, world.trace)
+        (world.counts(), world.faults, end, world.trace)
     };
     assert_eq!(run(), run());
 }

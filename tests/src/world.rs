@@ -10,6 +10,7 @@ use wire::link::{from_agent, from_master};
 
 use crate::agent_node::AgentNode;
 use crate::containers::ContainerEvent;
+use crate::faults::{Fault, Faults};
 use crate::master_node::MasterNode;
 use crate::mirror::Mirror;
 use crate::network::{Network, Peer};
@@ -107,8 +108,10 @@ pub struct World {
     pub steps: u64,
     /// Updates that agents sent again.
     pub repeated: u64,
-    /// Writes that storage refused.
-    pub refused: u64,
+    /// What went wrong.
+    pub faults: Faults,
+    /// How often all that ran on a host was what the master believed.
+    pub compared: u64,
     /// What broke, if anything did.
     pub violation: Option<String>,
     /// Whether `trace` is filled.
@@ -141,16 +144,17 @@ impl World {
             started: BTreeSet::new(),
             steps: 0,
             repeated: 0,
-            refused: 0,
+            faults: Faults::default(),
+            compared: 0,
             violation: None,
             tracing: false,
             trace: VecDeque::new(),
         }
     }
 
-    /// Events, tasks started, updates sent again and writes that storage refused.
+    /// Events, tasks started, updates sent again, and hosts compared with what the master believes of them.
     pub fn counts(&self) -> [u64; 4] {
-        [self.steps, self.started.len() as u64, self.repeated, self.refused]
+        [self.steps, self.started.len() as u64, self.repeated, self.compared]
     }
 
     /// Puts something on the queue.
@@ -249,6 +253,7 @@ impl World {
         let Some(connection) = self.network.get_mut(id).filter(|c| !c.broken) else { return };
         connection.broken = true;
         let peer = connection.peer;
+        self.faults.add(Fault::Broken);
         self.note(|| format!("connection {id} to {peer:?} breaks"));
         let most = if self.percent(30) { 60 } else { 1 };
         let (master, other) = (self.within(most), self.within(most));

@@ -36,18 +36,21 @@ pub struct Told {
     minute: Instant,
     longest: Duration,
     longest_before: Duration,
+    since: Instant,
 }
 
 impl Default for Vitals {
     fn default() -> Vitals {
+        let now = Instant::now();
         let told = Told {
             allocation: Timer::new(HOUR),
             latency: Timer::new(HOUR),
             store: Timer::new(DAY),
             fetch: Timer::new(DAY),
-            minute: Instant::now(),
+            minute: now,
             longest: Duration::ZERO,
             longest_before: Duration::ZERO,
+            since: now,
         };
         Vitals {
             longest: AtomicU64::new(0),
@@ -59,18 +62,25 @@ impl Default for Vitals {
 }
 
 impl Told {
-    fn roll(&mut self) {
-        let minutes = self.minute.elapsed().as_secs() / MINUTE.as_secs();
+    fn roll(&mut self, now: Instant) {
+        let minutes = now.saturating_duration_since(self.minute).as_secs() / MINUTE.as_secs();
         if minutes > 0 {
-            self.longest_before = if minutes == 1 { self.longest } else { Duration::ZERO };
+            let last = minutes == 1;
+            self.longest_before = if last { self.longest } else { Duration::ZERO };
+            self.since = if last { self.minute } else { now };
             self.longest = Duration::ZERO;
-            self.minute = Instant::now();
+            self.minute = now;
         }
     }
 
     /// The longest turn of this minute and the one before.
     pub fn longest_lately(&self) -> Duration {
         self.longest.max(self.longest_before)
+    }
+
+    /// How far that looks back.
+    pub fn longest_window(&self) -> Duration {
+        self.since.elapsed()
     }
 }
 
@@ -98,7 +108,7 @@ impl Vitals {
     /// What was measured, as it is now.
     pub fn told(&self) -> Told {
         let mut told = self.lock();
-        told.roll();
+        told.roll(Instant::now());
         told.clone()
     }
 
@@ -106,7 +116,7 @@ impl Vitals {
         self.longest.fetch_max(u64::try_from(took.as_micros()).unwrap_or(u64::MAX), Ordering::Relaxed);
         self.turns.fetch_add(1, Ordering::Relaxed);
         let mut told = self.lock();
-        told.roll();
+        told.roll(Instant::now());
         told.longest = told.longest.max(took);
     }
 
@@ -124,5 +134,28 @@ impl Vitals {
     pub(super) fn fetched(&self, now: Timestamp, took: Duration, size: Option<u64>) {
         self.lock().fetch.add(now, took);
         self.registry_bytes.store(size.unwrap_or(u64::MAX), Ordering::Relaxed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_longest_turn_is_forgotten_after_a_minute_or_two_and_says_how_far_it_looks_back() {
+        let vitals = Vitals::default();
+        let mut told = vitals.told();
+        let began = told.minute;
+        told.longest = Duration::from_millis(70);
+        let mut at = |seconds: u64| {
+            let now = began + Duration::from_secs(seconds);
+            told.roll(now);
+            (told.longest_lately().as_millis(), now.duration_since(told.since).as_secs())
+        };
+        assert_eq!(at(59), (70, 59));
+        assert_eq!(at(61), (70, 61));
+        assert_eq!(at(120), (70, 120));
+        assert_eq!(at(122), (0, 61), "the storm of the first minute is outside of it");
+        assert_eq!(at(500), (0, 0), "nothing happened in between");
     }
 }
