@@ -43,8 +43,8 @@ pub(super) struct Group<'a> {
     told: &'a Told,
     changed: Option<Changed>,
     lease: Option<Lease>,
-    /// When the ensemble last answered a look, by when that was asked.
-    answered: Moment,
+    /// Since when every look has failed.
+    failing: Option<Moment>,
     timeout: Duration,
     complained: Option<String>,
 }
@@ -59,7 +59,7 @@ impl<'a> Group<'a> {
             told,
             changed: None,
             lease: None,
-            answered: Moment::now(),
+            failing: None,
             timeout,
             complained: None,
         }
@@ -147,6 +147,7 @@ impl<'a> Group<'a> {
         }
         self.learn_leader().await?;
         self.complained = None;
+        self.failing = None;
         Ok(())
     }
 
@@ -175,7 +176,6 @@ impl<'a> Group<'a> {
             }
             other => other?,
         };
-        self.answered = asked;
         Ok(self.contest.seen(asked, nodes.iter().map(String::as_str)))
     }
 
@@ -231,26 +231,22 @@ impl<'a> Group<'a> {
         Ok(())
     }
 
+    /// Makes the node of all, and warns where a login protects nothing of it.
     async fn make_path(&mut self) -> Result<(), Error> {
-        let (client, path) = (self.session.client.clone(), self.session.path().to_owned());
-        let path = path.as_str();
-        match client.check_stat(path).await? {
-            None => client.mkdir(path, &CreateMode::Persistent.with_acls(self.session.acls())).await,
-            Some(_) if self.session.url.login().is_some() => {
-                let (acls, _) = client.get_acl(path).await?;
-                let open = acls
-                    .iter()
-                    .find(|acl| acl.scheme() == "world" && acl.permission().has(Permission::CREATE));
-                if open.is_some() {
-                    tracing::warn!(
-                        ensemble = %self.session.url,
-                        "everybody may make nodes at {path}, and so say that they lead; take that right away from world:anyone"
-                    );
-                }
-                Ok(())
-            }
-            Some(_) => Ok(()),
+        let session = self.session.clone();
+        session.make_node().await?;
+        if session.url.login().is_none() {
+            return Ok(());
         }
+        let (acls, _) = session.client.get_acl(session.path()).await?;
+        if acls.iter().any(|acl| acl.scheme() == "world" && acl.permission().has(Permission::CREATE)) {
+            tracing::warn!(
+                ensemble = %session.url,
+                "everybody may make nodes at {}, and so say that he leads; take that right from world:anyone",
+                session.path()
+            );
+        }
+        Ok(())
     }
 
     /// Makes this process' node, unless one is there whose making was never answered.
@@ -304,7 +300,9 @@ impl<'a> Group<'a> {
     }
 
     fn complain(&mut self, error: &Error) {
-        if Moment::now().since(self.answered) > self.timeout {
+        let now = Moment::now();
+        // A single server that ended, or was changed for another, is no reason to doubt who leads.
+        if now.since(*self.failing.get_or_insert(now)) > self.timeout {
             // Mesos: who leads is unknown once the ensemble was away for a session's time.
             self.told.leader(None);
         }

@@ -65,13 +65,14 @@ impl Session {
     /// # Errors
     /// The ensemble doesn't answer, or refuses.
     pub async fn make_path(&self) -> Result<(), NoSession> {
-        let made = async {
-            if self.client.check_stat(self.path()).await?.is_none() {
-                self.client.mkdir(self.path(), &CreateMode::Persistent.with_acls(self.acls())).await?;
-            }
-            Ok(())
-        };
-        made.await.map_err(|source| NoSession { url: self.url.clone(), source })
+        self.make_node().await.map_err(|source| NoSession { url: self.url.clone(), source })
+    }
+
+    async fn make_node(&self) -> Result<(), Error> {
+        match self.client.check_stat(self.path()).await? {
+            None => self.client.mkdir(self.path(), &CreateMode::Persistent.with_acls(self.acls())).await,
+            Some(_) => Ok(()),
+        }
     }
 
     /// The names of the candidates' nodes, the leader's first.

@@ -3,9 +3,10 @@
 use std::time::{Duration, Instant};
 
 use coordination::lease::Moment;
-use coordination::{LeaderContender as _, LeaderDetector as _, Session, Whereabouts, ZooKeeper};
+use coordination::{Leader, LeaderContender as _, LeaderDetector as _, Session, Whereabouts, ZooKeeper};
 use integration::{Ensemble, needs};
 use rustix::process::Signal;
+use tokio::sync::watch;
 use zookeeper_client::{Acls, Client, CreateMode};
 
 use crate::kit::{Candidate, SESSION, contend, soon, told, url, url_as};
@@ -98,6 +99,39 @@ async fn the_death_of_any_server_is_survived() {
         ensemble.wait();
     }
     told(&mut master.zookeeper.leader(), Some(1)).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_dies_leaves_nobody_in_doubt_who_leads() {
+    needs!("java");
+    let mut ensemble = Ensemble::start(3);
+    let mut master = Candidate::start(url(&ensemble, "/mesos"), 1);
+    master.leads().await;
+    // Some of them are clients of each server.
+    let watchers: Vec<ZooKeeper> =
+        (0..6).map(|_| ZooKeeper::start(url(&ensemble, "/mesos"), SESSION * 4)).collect();
+    let mut told_to: Vec<_> = watchers.iter().map(|watcher| watcher.leader()).collect();
+    for leader in &mut told_to {
+        told(leader, Some(1)).await;
+    }
+    // Their last look is longer ago than a session lasts.
+    nobody_hears(&mut told_to, SESSION * 5).await;
+    let follower = (ensemble.leader() + 1) % 3;
+    ensemble.kill(follower);
+    nobody_hears(&mut told_to, SESSION).await;
+    // And all of them still hear of changes.
+    drop(master);
+    for leader in &mut told_to {
+        told(leader, None).await;
+    }
+}
+
+/// For that long nothing is told.
+async fn nobody_hears(told_to: &mut [watch::Receiver<Option<Leader>>], span: Duration) {
+    let (first, others) = told_to.split_first_mut().unwrap();
+    others.iter_mut().for_each(watch::Receiver::mark_unchanged);
+    assert!(tokio::time::timeout(span, first.changed()).await.is_err());
+    assert!(others.iter().all(|leader| leader.has_changed().is_ok_and(|changed| !changed)));
 }
 
 #[tokio::test(flavor = "multi_thread")]
