@@ -34,10 +34,12 @@ impl World {
             if row.total != node.total() {
                 return Err(format!("the master believes in {} of {}", row.total, node.total()));
             }
-            let mut runs = node.host.uses();
-            // Mesos: the resources of a framework that is over are free before its last commands have ended.
+            let (mut believed, mut runs) = (row.used.clone(), node.host.uses());
+            // Mesos: the resources of a framework that is over are free before its last commands have ended; and to a
+            // new master it may come back under its id.
+            believed.retain(|framework, _| !node.postman.is_over(framework));
             runs.retain(|framework, _| !node.postman.is_over(framework));
-            same(&row.used, &runs)
+            same(&believed, &runs)
         })
     }
 }

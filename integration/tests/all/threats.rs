@@ -58,6 +58,8 @@ fn k25_an_agent_answers_at_once_while_containers_misbehave() {
     for id in ["calm", "bomb", "writer", "shouter"] {
         scheduler.kill(id);
         let end = scheduler.end_of(id);
-        assert_eq!(end["state"], "TASK_KILLED", "{id}: {end}");
+        // Where the kernel ends one process of a container that is out of memory, a bomb may hit its own first one.
+        let own_fault = id == "bomb" && end["reason"] == "REASON_CONTAINER_LIMITATION_MEMORY";
+        assert!(end["state"] == "TASK_KILLED" || own_fault, "{id}: {end}");
     }
 }
