@@ -13,7 +13,7 @@ cd "$(dirname "$0")/.."
 # Each seed by itself says how far it is, so its output is not held back. Optimised, but with every check of a test.
 seeds() {
     step "the simulation: ${SIM_SEEDS:=100000} seeds"
-    SIM_SEEDS="$SIM_SEEDS" cargo nextest run --profile soak --cargo-profile soak --no-capture \
+    SIM_SEEDS="$SIM_SEEDS" SIM_AUDIT="${SIM_AUDIT:-7}" cargo nextest run --profile soak --cargo-profile soak --no-capture \
         -p simulation -E 'test(=seeds::seeds)'
     step "the simulation: 50,000 agents and 500,000 tasks"
     SOAK=1 cargo nextest run --profile soak --cargo-profile soak --no-capture -p simulation -E 'test(/^large::/)'

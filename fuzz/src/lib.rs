@@ -59,6 +59,10 @@ pub const TARGETS: &[Target] = &[
     target("tar", 16 * KB, (3 * MB, 100), targets::images::tar),
     target("archive", 16 * KB, (3 * MB, 100), targets::images::archive),
     target("unpack", 16 * KB, (6 * MB, 400), targets::images::unpack),
+    // A pool of buffers, and what zlib and zstd take: a window of 8 MB and some.
+    target("layer", 4 * KB, (32 * MB, 4000), targets::images::layer),
+    target("registry", 4 * KB, (MB, 400), targets::images::registry),
+    target("accounts", 4 * KB, (MB, 400), targets::images::accounts),
     target("resources", 2 * KB, (MB, 1000), targets::flags::resources),
     target("attributes", 2 * KB, (MB, 1000), targets::flags::attributes),
     target("agent_flags", 4 * KB, (2 * MB, 1000), targets::flags::agent),

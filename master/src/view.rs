@@ -16,7 +16,7 @@ pub struct View {
     /// Registered agents.
     pub agents: Table<AgentId, Agent>,
     /// In the registry, not back since this master leads.
-    pub recovered: BTreeMap<AgentId, Arc<v1::AgentInfo>>,
+    pub recovered: Table<AgentId, v1::AgentInfo>,
     /// How many agents are marked unreachable.
     pub unreachable: usize,
     /// Subscribed and recovered frameworks.

@@ -54,6 +54,8 @@
 pub mod cgroups;
 mod config;
 mod ending;
+#[doc(hidden)]
+pub mod fuzzing;
 mod host;
 #[allow(unsafe_code)]
 pub mod init;

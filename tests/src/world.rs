@@ -106,6 +106,8 @@ pub struct World {
     pub started: BTreeSet<(FrameworkId, TaskId)>,
     /// Events handled.
     pub steps: u64,
+    /// How many of them lie between two audits of the master: 1 for one after each.
+    pub audit_every: u64,
     /// Updates that agents sent again.
     pub repeated: u64,
     /// What went wrong.
@@ -143,6 +145,7 @@ impl World {
             last_call: 0,
             started: BTreeSet::new(),
             steps: 0,
+            audit_every: 1,
             repeated: 0,
             faults: Faults::default(),
             compared: 0,

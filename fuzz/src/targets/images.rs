@@ -80,3 +80,26 @@ pub(crate) fn unpack(data: &[u8]) {
     assert_eq!(beside.len(), 1, "{beside:?}");
     remove_tree(&root).expect("what was unpacked can be removed");
 }
+
+/// A layer's blob as it comes from the network: the same comes out however it is cut, or nothing does.
+pub(crate) fn layer(data: &[u8]) {
+    let Some((first, blob)) = choice(data) else { return };
+    let (kind, piece) = (first % 3, first / 3 + 1);
+    assert_eq!(fuzzing::layer(blob, kind, piece), fuzzing::layer(blob, kind, blob.len().max(1)));
+}
+
+/// What a registry, its token service or a credential helper says beside manifests.
+pub(crate) fn registry(data: &[u8]) {
+    if let Some((kind, said)) = choice(data) {
+        fuzzing::registry(kind, said);
+    }
+}
+
+/// The `passwd` and `group` of an image, and who is to be looked up in them: three texts between zero bytes.
+pub(crate) fn accounts(data: &[u8]) {
+    let Ok(text) = std::str::from_utf8(data) else { return };
+    let mut parts = text.splitn(3, '\0');
+    if let (Some(wanted), Some(passwd), Some(group)) = (parts.next(), parts.next(), parts.next()) {
+        runtime::fuzzing::identity(wanted, passwd, group);
+    }
+}

@@ -7,6 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
 use std::sync::Arc;
 
+use model::resources::Amount;
 use model::{FrameworkId, Milli, Resources, Role};
 
 /// Scalar amounts by name.
@@ -31,34 +32,37 @@ pub struct Holdings {
 impl Holdings {
     /// The cluster grew.
     pub fn grow(&mut self, by: &Resources) {
-        plus(&mut self.total, by.quantities());
+        by.quantities().iter().for_each(|(name, amount)| plus(&mut self.total, name, *amount));
     }
 
     /// The cluster shrank.
     pub fn shrink(&mut self, by: &Resources) {
-        minus(&mut self.total, by.quantities());
+        by.quantities().iter().for_each(|(name, amount)| minus(&mut self.total, name, *amount));
     }
 
     /// A framework got resources, for the roles they are allocated to.
     pub fn add(&mut self, framework: &FrameworkId, resources: &Resources) {
         for resource in resources {
-            let one: Quantities = Resources::from_iter([resource.clone()]).quantities();
             let Some(role) = resource.kind.allocated_to.as_ref() else { continue };
-            let (held, frameworks) = self.roles.entry(role.clone()).or_default();
-            plus(&mut held.sum, one.clone());
-            plus(&mut frameworks.entry(framework.clone()).or_default().sum, one);
+            let (all, frameworks) = self.roles.entry(role.clone()).or_default();
+            let held = frameworks.entry(framework.clone()).or_default();
+            if let Amount::Scalar(amount) = resource.amount {
+                plus(&mut all.sum, &resource.name, amount);
+                plus(&mut held.sum, &resource.name, amount);
+            }
         }
     }
 
     /// A framework gave resources back.
     pub fn subtract(&mut self, framework: &FrameworkId, resources: &Resources) {
         for resource in resources {
-            let one: Quantities = Resources::from_iter([resource.clone()]).quantities();
-            let Some(role) = resource.kind.allocated_to.as_ref() else { continue };
-            let Some((held, frameworks)) = self.roles.get_mut(role) else { continue };
-            minus(&mut held.sum, one.clone());
+            let (Some(role), Amount::Scalar(amount)) = (&resource.kind.allocated_to, &resource.amount) else {
+                continue;
+            };
+            let Some((all, frameworks)) = self.roles.get_mut(role) else { continue };
+            minus(&mut all.sum, &resource.name, *amount);
             if let Some(held) = frameworks.get_mut(framework) {
-                minus(&mut held.sum, one);
+                minus(&mut held.sum, &resource.name, *amount);
             }
         }
     }
@@ -192,20 +196,16 @@ fn after<T: Clone + Ord>(places: &BTreeSet<Place<T>>, place: Place<T>) -> Option
     places.range((Bound::Excluded(place), Bound::Unbounded)).next().cloned()
 }
 
-fn plus(sum: &mut Quantities, add: Quantities) {
-    for (name, amount) in add {
-        let have = sum.entry(name).or_insert(Milli::ZERO);
-        *have = *have + amount;
-    }
+fn plus(sum: &mut Quantities, name: &Arc<str>, amount: Milli) {
+    let have = sum.entry(name.clone()).or_insert(Milli::ZERO);
+    *have = *have + amount;
 }
 
-fn minus(sum: &mut Quantities, take: Quantities) {
-    for (name, amount) in take {
-        if let Some(have) = sum.get_mut(&name) {
-            *have = (*have - amount).max(Milli::ZERO);
-            if *have == Milli::ZERO {
-                sum.remove(&name);
-            }
+fn minus(sum: &mut Quantities, name: &Arc<str>, amount: Milli) {
+    if let Some(have) = sum.get_mut(name) {
+        *have = (*have - amount).max(Milli::ZERO);
+        if *have == Milli::ZERO {
+            sum.remove(name);
         }
     }
 }

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use model::resources::Amount;
 use model::{AgentId, FrameworkId, Milli, OfferId, Resources, Role};
 
 use super::event::Offer;
@@ -47,8 +48,11 @@ impl State {
                 checked.and_then(|()| if row || tasks { self.audit_use(id, agent) } else { Ok(()) });
             checked.map_err(|why| format!("agent {id}: {why}"))?;
         }
-        if agents || frameworks || tasks || lost {
+        if tasks || lost {
             self.audit_tasks()?;
+        }
+        if agents || frameworks || tasks || lost {
+            self.audit_owners()?;
         }
         if agents || frameworks || offers {
             self.audit_offers()?;
@@ -116,41 +120,40 @@ impl State {
         if same { Ok(()) } else { Err(format!("uses {:?}, its tasks {used:?}", agent.used)) }
     }
 
+    /// The indexes of tasks by agent, and what tasks need.
     fn audit_tasks(&self) -> Result<(), String> {
-        let of = |table: &Table<TaskKey, Task>| {
-            let mut index: BTreeMap<AgentId, BTreeSet<TaskKey>> = BTreeMap::new();
-            for (key, task) in table.iter() {
-                index.entry(task.agent.clone()).or_default().insert(key.clone());
-            }
-            index
-        };
-        if of(&self.tasks) != self.inner.tasks_of_agent {
+        if !is_index(&self.inner.tasks_of_agent, &self.tasks, |task| &task.agent) {
             return Err("the index of tasks by agent disagrees".to_owned());
         }
-        if of(&self.unreachable_tasks) != self.inner.unreachable_of_agent {
+        if !is_index(&self.inner.unreachable_of_agent, &self.unreachable_tasks, |task| &task.agent) {
             return Err("the index of unreachable tasks by agent disagrees".to_owned());
         }
-        for (key, task) in self.tasks.iter() {
-            if self.unreachable_tasks.contains(key) {
-                return Err(format!("task {key:?} is both reachable and not"));
-            }
-            if !self.agents.contains(&task.agent) {
-                return Err(format!("task {key:?} is on {}, which is not registered", task.agent));
-            }
+        if let Some(key) = self.unreachable_tasks.keys().find(|key| self.tasks.contains(*key)) {
+            return Err(format!("task {key:?} is both reachable and not"));
         }
-        for key in self.tasks.keys().chain(self.unreachable_tasks.keys()) {
-            if !self.frameworks.contains(&key.0) {
-                return Err(format!("task {key:?} has no framework"));
+        Ok(())
+    }
+
+    /// Tasks are of frameworks and on agents that there are. The indexes of tasks are right.
+    fn audit_owners(&self) -> Result<(), String> {
+        if let Some(agent) = self.inner.tasks_of_agent.keys().find(|agent| !self.agents.contains(*agent)) {
+            return Err(format!("tasks are on {agent}, which is not registered"));
+        }
+        for tasks in [&self.tasks, &self.unreachable_tasks] {
+            // Keys begin with the framework, so that those of one come together.
+            let mut last = None;
+            for (key, _) in tasks.iter() {
+                if last != Some(&key.0) && !self.frameworks.contains(&key.0) {
+                    return Err(format!("task {key:?} has no framework"));
+                }
+                last = Some(&key.0);
             }
         }
         Ok(())
     }
 
     fn audit_offers(&self) -> Result<(), String> {
-        let mut of_framework: BTreeMap<FrameworkId, BTreeSet<OfferId>> = BTreeMap::new();
-        let mut of_agents = 0;
         for (id, offer) in self.offers.iter() {
-            of_framework.entry(offer.framework.clone()).or_default().insert(id.clone());
             let agent = self.agents.get(&offer.agent).ok_or_else(|| format!("offer {id} has no agent"))?;
             if agent.offers.get(id) != Some(&offer.resources) || !agent.active {
                 return Err(format!("offer {id} disagrees with agent {}", offer.agent));
@@ -159,29 +162,29 @@ impl State {
                 return Err(format!("offer {id} is held by a framework without a stream"));
             }
         }
-        for agent in self.agents.values() {
-            of_agents += agent.offers.len();
-        }
-        if of_framework != self.inner.offers_of_framework || of_agents != self.offers.len() {
+        let of_agents: usize = self.agents.values().map(|agent| agent.offers.len()).sum();
+        let right = is_index(&self.inner.offers_of_framework, &self.offers, |offer| &offer.framework);
+        if !right || of_agents != self.offers.len() {
             return Err("the indexes of offers disagree".to_owned());
         }
         Ok(())
     }
 
     fn audit_links(&self) -> Result<(), String> {
-        let links: BTreeMap<_, _> =
-            self.agents.iter().filter_map(|(id, agent)| Some((agent.link?, id.clone()))).collect();
         let linked = self.agents.values().filter(|agent| agent.link.is_some()).count();
-        if links != self.inner.links || linked != links.len() {
-            return Err(format!("the index of links disagrees: {links:?} are, {:?} is", self.inner.links));
+        let links = &self.inner.links;
+        let right = |link, id| self.agents.get(id).is_some_and(|agent| agent.link == Some(link));
+        if linked != links.len() || !links.iter().all(|(link, id)| right(*link, id)) {
+            return Err(format!("the index of links disagrees: {links:?}, {linked} agents have one"));
         }
-        let streams: BTreeMap<_, _> =
-            self.frameworks.iter().filter_map(|(id, row)| Some((row.stream?, id.clone()))).collect();
-        if streams != self.inner.streams {
+        let streams = &self.inner.streams;
+        let streaming = self.frameworks.values().filter(|row| row.stream.is_some()).count();
+        let right = |stream, id| self.frameworks.get(id).is_some_and(|row| row.stream == Some(stream));
+        if streaming != streams.len() || !streams.iter().all(|(stream, id)| right(*stream, id)) {
             return Err("the index of streams disagrees".to_owned());
         }
         for agent in self.agents.keys() {
-            if self.recovered.contains_key(agent)
+            if self.recovered.contains(agent)
                 || self.unreachable.contains_key(agent)
                 || self.gone.contains_key(agent)
             {
@@ -198,8 +201,8 @@ impl State {
             for resource in resources {
                 let Some(role) = resource.kind.allocated_to.clone() else { continue };
                 let sum = held.entry((role, framework.clone())).or_default();
-                for (name, amount) in Resources::from_iter([resource.clone()]).quantities() {
-                    let have = sum.entry(name).or_insert(Milli::ZERO);
+                if let Amount::Scalar(amount) = resource.amount {
+                    let have = sum.entry(resource.name.clone()).or_insert(Milli::ZERO);
                     *have = *have + amount;
                 }
             }
@@ -222,4 +225,16 @@ impl State {
             Err(format!("{held:?} is held, the allocator has {believed:?}"))
         }
     }
+}
+
+/// Whether an index has each row of a table under its owner and nothing else. No owner without rows is in one.
+fn is_index<O: Ord, K: Ord + Clone, V>(
+    index: &BTreeMap<O, BTreeSet<K>>,
+    table: &Table<K, V>,
+    owner: impl Fn(&V) -> &O,
+) -> bool {
+    let indexed: usize = index.values().map(BTreeSet::len).sum();
+    let under = |owned: &O, key: &K| table.get(key).is_some_and(|row| owner(row) == owned);
+    indexed == table.len()
+        && index.iter().all(|(owned, keys)| !keys.is_empty() && keys.iter().all(|key| under(owned, key)))
 }

@@ -81,7 +81,7 @@ pub(super) fn mark_gone(
     out: &mut Vec<Effect>,
 ) {
     let known = state.agents.contains(&agent)
-        || state.recovered.contains_key(&agent)
+        || state.recovered.contains(&agent)
         || state.unreachable.contains_key(&agent);
     let outcome = if state.gone.contains_key(&agent) {
         Ok(())
@@ -110,7 +110,7 @@ pub(super) fn unreachable(
     if state.agents.contains(agent) {
         state.tally.bump(Count::Removals);
         state.tally.bump(Count::RemovalsUnhealthy);
-    } else if state.recovered.contains_key(agent) {
+    } else if state.recovered.contains(agent) {
         state.tally.bump(Count::RecoveryRemovals);
     }
     state.unreachable.insert(agent.clone(), since);

@@ -65,7 +65,12 @@ pub(super) fn rejoin(
     }
     ask_for_missing(state, now, agent, &named, out);
     for (framework, task, grace) in kills {
-        tasks::send_kill(state, agent, &framework, &task, grace, out);
+        let key = (framework, task);
+        // Of a framework that ended meanwhile the agent would be asked for a task that it no longer knows, and say again
+        // how that ended.
+        if state.tasks.get(&key).is_some_and(|row| row.agent == *agent && !row.latest.is_terminal()) {
+            tasks::send_kill(state, agent, &key.0, &key.1, grace, out);
+        }
     }
     state.inner.touched.insert(agent.clone());
     state.inner.allocator.hurry();

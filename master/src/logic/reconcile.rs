@@ -62,7 +62,7 @@ pub(super) fn operations(
 /// Mesos: what is said of an operation that the master doesn't know, by where it may be.
 fn operation_state(state: &State, agent: Option<&AgentId>) -> (OperationState, &'static str) {
     match agent {
-        Some(agent) if state.recovered.contains_key(agent) => (
+        Some(agent) if state.recovered.contains(agent) => (
             OperationState::OperationRecovering,
             "Reconciliation: Agent is recovered but has not re-registered",
         ),
@@ -94,7 +94,7 @@ fn answer(
     // The agent named in the question may be a mistake; the one that has the task is not.
     let agent = lost.map(|task| &task.agent).or(agent);
     let in_transition = match agent {
-        Some(agent) => state.recovered.contains_key(agent) || state.inner.transitions.contains_key(agent),
+        Some(agent) => state.recovered.contains(agent) || state.inner.transitions.contains_key(agent),
         None => !state.recovered.is_empty(),
     };
     if in_transition {

@@ -23,7 +23,7 @@ pub(super) fn elected(state: &mut State, now: Timestamp, contents: Contents) {
     );
     state.inner.elected = true;
     state.elected = now;
-    state.recovered = contents.admitted;
+    state.recovered = contents.admitted.into_iter().collect();
     state.unreachable = contents.unreachable;
     state.gone = contents.gone;
     state.inner.recovered_at_first = state.recovered.len();

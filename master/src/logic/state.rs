@@ -167,7 +167,7 @@ pub struct State {
     /// Registered agents.
     pub agents: Table<AgentId, Agent>,
     /// In the registry, not back since this master leads.
-    pub recovered: BTreeMap<AgentId, Arc<v1::AgentInfo>>,
+    pub recovered: Table<AgentId, v1::AgentInfo>,
     /// Marked unreachable, and since when.
     pub unreachable: BTreeMap<AgentId, Timestamp>,
     /// Declared gone, and when.

@@ -185,6 +185,16 @@ impl<K: Ord + Clone, V: Clone> Table<K, V> {
     }
 }
 
+impl<K: Ord + Clone, V> FromIterator<(K, Arc<V>)> for Table<K, V> {
+    fn from_iter<I: IntoIterator<Item = (K, Arc<V>)>>(rows: I) -> Self {
+        let mut table = Table::new();
+        for (key, row) in rows {
+            table.insert_arc(key, row);
+        }
+        table
+    }
+}
+
 impl<K, V> Clone for Table<K, V> {
     fn clone(&self) -> Self {
         Table { chunks: self.chunks.clone(), len: self.len }

@@ -21,9 +21,10 @@ use crate::logic::{
 };
 use crate::view::View;
 
-/// Things that happen in one turn, at most; and for how long. Then writes go out and others get the thread.
+/// Things that happen in one turn, at most; and for how long. Then writes go out and others get the thread: a turn that
+/// a reader's view ends is still one of few milliseconds.
 const TURN: usize = 256;
-const TURN_TIME: Duration = Duration::from_millis(5);
+const TURN_TIME: Duration = Duration::from_millis(2);
 /// A turn that is worth a warning.
 const LONG_TURN: Duration = Duration::from_millis(500);
 /// When nothing is due. Any time will do.

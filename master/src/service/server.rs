@@ -241,5 +241,6 @@ async fn dispatch(
         let response = server.links.call(request).await?;
         return Ok(response.map(Body::Link));
     }
-    Ok(server.api.handle(request, lifeline).await)
+    // Boxed: an agent's link is served by the same future, and would carry the room for this one for years.
+    Ok(Box::pin(server.api.handle(request, lifeline)).await)
 }

@@ -33,7 +33,7 @@ mod output;
 mod rootfs;
 mod rotate;
 mod sandbox;
-mod user;
+pub(crate) mod user;
 mod userns;
 mod verdict;
 mod watch;

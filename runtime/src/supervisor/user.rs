@@ -23,19 +23,24 @@ pub(crate) fn resolve(root: BorrowedFd<'_>, wanted: Option<&str>) -> Result<Iden
     let Some(wanted) = wanted else {
         return Ok(Identity { groups: vec![0], home: "/root".to_owned(), ..Identity::default() });
     };
-    let wish = Wish::parse(wanted).map_err(|why| refused(wanted, why))?;
     let passwd = read(root, "etc/passwd").map_err(|error| unreadable(wanted, "/etc/passwd", &error))?;
-    let user = find_user(&passwd, &wish.user).map_err(|why| refused(wanted, why))?;
     let group = read(root, "etc/group").map_err(|error| unreadable(wanted, "/etc/group", &error))?;
+    look_up(wanted, &passwd, &group).map_err(|why| refused(wanted, why))
+}
+
+/// Who that is by the two files.
+pub(crate) fn look_up(wanted: &str, passwd: &str, group: &str) -> Result<Identity, String> {
+    let wish = Wish::parse(wanted)?;
+    let user = find_user(passwd, &wish.user)?;
     let gid = match &wish.group {
-        Some(group_wish) => find_group(&group, group_wish).map_err(|why| refused(wanted, why))?,
+        Some(group_wish) => find_group(group, group_wish)?,
         None => user.gid,
     };
     // The group itself is among the supplementary ones, so that these are never empty: else the
     // caller's would be kept, and a file that denies the group would admit who changed his own.
     let mut groups = vec![gid];
     if let (None, Some(name)) = (&wish.group, &user.name) {
-        groups.extend(memberships(&group, name).into_iter().filter(|other| *other != gid));
+        groups.extend(memberships(group, name).into_iter().filter(|other| *other != gid));
     }
     Ok(Identity { uid: user.uid, gid, groups, home: user.home })
 }

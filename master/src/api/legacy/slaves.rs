@@ -67,7 +67,7 @@ fn described(o: &mut Object<'_>, info: &v1::AgentInfo) {
 
 /// Agents of the registry that have not come back since this master leads.
 pub fn recovered(o: &mut Object<'_>, view: &View) {
-    o.array("recovered_slaves", &view.recovered, |out, (id, info)| {
+    o.array("recovered_slaves", view.recovered.iter(), |out, (id, info)| {
         json::object(out, |o| {
             o.text("id", id.as_str());
             described(o, info);
