@@ -15,6 +15,9 @@ seeds() {
     step "the simulation: ${SIM_SEEDS:=100000} seeds"
     SIM_SEEDS="$SIM_SEEDS" SIM_AUDIT="${SIM_AUDIT:-7}" cargo nextest run --profile soak --cargo-profile soak --no-capture \
         -p simulation -E 'test(=seeds::seeds)'
+    step "the simulation: as many elections"
+    SIM_ELECTIONS="$SIM_SEEDS" cargo nextest run --profile soak --cargo-profile soak --no-capture \
+        -p simulation -E 'test(/^election::/)'
     step "the simulation: 50,000 agents and 500,000 tasks"
     SOAK=1 cargo nextest run --profile soak --cargo-profile soak --no-capture -p simulation -E 'test(/^large::/)'
 }
@@ -24,7 +27,7 @@ tests() {
     cargo build --workspace --bins --locked
     step "every test in its long form, ${TASKS:=10000} tasks through one agent"
     local ran=0
-    SOAK=1 TASKS="$TASKS" cargo nextest run --workspace --locked --profile soak -E 'not test(/^large::/) and not test(=seeds::seeds)' || ran=$?
+    SOAK=1 TASKS="$TASKS" cargo nextest run --workspace --locked --profile soak -E 'not test(/^large::|^election::/) and not test(=seeds::seeds)' || ran=$?
     scripts/skipped.sh "$(target_dir)/nextest/soak/junit.xml"
     [ "$ran" -eq 0 ] || die "tests failed"
 }

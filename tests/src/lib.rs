@@ -2,7 +2,7 @@
 //!
 //! Nothing here opens a socket, needs root or sleeps. `seeds` runs whole clusters through random faults and checks
 //! invariants after each step; `scenarios` are single stories as golden text; `large` is one cluster of ten thousands of
-//! agents.
+//! agents; `election` is masters that contend for leadership in an ensemble.
 //!
 //! What goes wrong: links and streams break, with what was under way; each end learns of it in its own time; hosts are
 //! cut off; messages are late or said twice; calls overtake each other, are lost or repeated; masters, agents and
@@ -31,6 +31,8 @@ mod agent_node;
 mod chaos;
 #[cfg(test)]
 mod containers;
+#[cfg(test)]
+mod election;
 #[cfg(test)]
 mod ends;
 #[cfg(test)]

@@ -54,7 +54,7 @@ fn generate_types(mut set: FileDescriptorSet) -> std::io::Result<()> {
     prost.bytes(["."]);
     prost.enable_type_names();
     prost.compile_well_known_types();
-    tonic_prost_build::configure().compile_fds_with_config(set, prost)
+    tonic_prost_build::configure().codec_path("crate::link::LinkCodec").compile_fds_with_config(set, prost)
 }
 
 fn undeprecate(message: &mut DescriptorProto) {

@@ -1,6 +1,43 @@
 //! Messages and gRPC service of the agent link, and what both of its ends have to agree on.
 
+use std::marker::PhantomData;
+
+use prost::Message;
+use tonic::codec::{BufferSettings, Codec};
+use tonic_prost::{ProstDecoder, ProstEncoder};
+
 pub use crate::generated::tepui::link::v1::*;
+
+/// What each direction of a link has as its buffer from the beginning, in bytes: most of its messages are pings. Larger
+/// ones make it grow.
+const BUFFER: usize = 512;
+/// Bytes of small messages that leave together.
+const TOGETHER: usize = 32 << 10;
+
+/// Protobuf, in buffers that suit links: a master has one of them for each of its agents.
+#[derive(Clone, Copy, Debug)]
+pub struct LinkCodec<T, U>(PhantomData<(T, U)>);
+
+impl<T, U> Default for LinkCodec<T, U> {
+    fn default() -> Self {
+        LinkCodec(PhantomData)
+    }
+}
+
+impl<T: Message + 'static, U: Message + Default + 'static> Codec for LinkCodec<T, U> {
+    type Encode = T;
+    type Decode = U;
+    type Encoder = ProstEncoder<T>;
+    type Decoder = ProstDecoder<U>;
+
+    fn encoder(&mut self) -> ProstEncoder<T> {
+        ProstEncoder::new(BufferSettings::new(BUFFER, TOGETHER))
+    }
+
+    fn decoder(&mut self) -> ProstDecoder<U> {
+        ProstDecoder::new(BufferSettings::new(BUFFER, TOGETHER))
+    }
+}
 
 /// Version of the link's messages. Fields are only added, so both ends of different versions understand each
 /// other within one version; it changes when that ends. Each side says it in its first message (`protocol`).

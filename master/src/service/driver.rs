@@ -24,7 +24,7 @@ use crate::view::View;
 /// Things that happen in one turn, at most; and for how long. Then writes go out and others get the thread: a turn that
 /// a reader's view ends is still one of few milliseconds.
 const TURN: usize = 256;
-const TURN_TIME: Duration = Duration::from_millis(2);
+const TURN_TIME: Duration = Duration::from_millis(1);
 /// A turn that is worth a warning.
 const LONG_TURN: Duration = Duration::from_millis(500);
 /// When nothing is due. Any time will do.
@@ -337,7 +337,7 @@ impl Driver {
     fn send_to_agent(&mut self, link: LinkId, body: from_master::Body) {
         let Some(LinkEnd { outbox: Some(outbox), .. }) = self.links.get(&link) else { return };
         let message = FromMaster { epoch: self.epoch, body: Some(body) };
-        if outbox.push(message).is_err()
+        if outbox.push(Box::new(message)).is_err()
             && let Some(LinkEnd { outbox: Some(outbox), lifeline }) = self.links.remove(&link)
         {
             tracing::warn!(link = link.0, peer = %lifeline.peer(), "an agent doesn't read its link: cut");

@@ -55,8 +55,8 @@ pub enum Input {
 /// The loop's end of an agent's link.
 #[derive(Debug)]
 pub struct LinkEnd {
-    /// None once the loop has closed it.
-    pub outbox: Option<Outbox<FromMaster>>,
+    /// None once the loop has closed it. Boxed: the messages differ much in size, and a queue has room for the largest.
+    pub outbox: Option<Outbox<Box<FromMaster>>>,
     /// Cuts the connection.
     pub lifeline: Lifeline,
 }
@@ -79,9 +79,9 @@ pub struct WatchEnd {
     pub lifeline: Lifeline,
 }
 
-impl Weight for FromMaster {
+impl Weight for Box<FromMaster> {
     fn weight(&self) -> usize {
-        self.encoded_len()
+        size_of::<FromMaster>() + self.encoded_len()
     }
 }
 
@@ -198,7 +198,7 @@ impl Handle {
         &self,
         lifeline: Lifeline,
         first: impl FnOnce(LinkId) -> Event,
-    ) -> Result<(LinkId, Drain<FromMaster>), Stopped> {
+    ) -> Result<(LinkId, Drain<Box<FromMaster>>), Stopped> {
         let link = LinkId(self.number());
         let (outbox, drain) = outbox(&self.link_budget);
         self.put(Input::Link(link, LinkEnd { outbox: Some(outbox), lifeline }, first(link))).await?;

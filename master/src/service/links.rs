@@ -43,7 +43,7 @@ pub enum Down {
     /// What the loop says.
     Loop {
         /// From its outbox.
-        drain: Drain<FromMaster>,
+        drain: Drain<Box<FromMaster>>,
         /// Tells by being dropped that nothing goes down any more.
         _open: oneshot::Sender<()>,
     },
@@ -56,7 +56,9 @@ impl Stream for Down {
 
     fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         match self.get_mut() {
-            Down::Loop { drain, .. } => Poll::Ready(ready!(Pin::new(drain).poll_next(cx)).map(Ok)),
+            Down::Loop { drain, .. } => {
+                Poll::Ready(ready!(Pin::new(drain).poll_next(cx)).map(|message| Ok(*message)))
+            }
             Down::Refusal(refusal) => Poll::Ready(refusal.take().map(|refusal| Ok(*refusal))),
         }
     }
