@@ -166,7 +166,9 @@ impl Mob {
                 let count = self.random.below(4);
                 let (tasks, infos): (Vec<_>, Vec<_>) = (0..count).map(|_| self.reported(&agent)).unzip();
                 let frameworks = infos.into_iter().map(Into::into).collect();
-                Event::AgentReregisters { link, agent, hello: Box::new(self.hello()), tasks, frameworks }
+                let completed = (0..self.random.below(3)).map(|_| self.reported(&agent).0).collect();
+                let hello = Box::new(self.hello());
+                Event::AgentReregisters { link, agent, hello, tasks, frameworks, completed }
             }
             5 => Event::AgentUnregisters { link },
             6..9 => {

@@ -21,7 +21,8 @@ pub fn event_of(link: LinkId, body: Body) -> Event {
             let hello = hello(info, m.version, m.address, m.capabilities, m.incarnation).into();
             let tasks = m.tasks.into_iter().map(reported).collect();
             let frameworks = m.frameworks.into_iter().map(Arc::new).collect();
-            Event::AgentReregisters { link, agent, hello, tasks, frameworks }
+            let completed = m.completed.into_iter().map(reported).collect();
+            Event::AgentReregisters { link, agent, hello, tasks, frameworks, completed }
         }
         Body::Status(m) => {
             let latest = m.latest_state().into();

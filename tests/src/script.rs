@@ -208,19 +208,31 @@ impl Stage {
             hello.info.attributes = model::attributes::parse(&format!("zone:{zone}")).expect("an attribute");
         }
         let mut tasks = Vec::new();
-        let mut frameworks = Vec::new();
+        let (mut frameworks, mut completed) = (Vec::new(), Vec::new());
         for report in reports.split(',').filter(|report| !report.trim().is_empty()) {
             let words: Vec<&str> = report.split_whitespace().collect();
             let (framework, task) = words[0].split_once('/').expect("framework/task");
             let head = option(&words, "head").map(state);
-            tasks.push(self.reported(name, (framework, task), words[2], state(words[1]), head));
+            let report = self.reported(name, (framework, task), words[2], state(words[1]), head);
+            if words.contains(&"acknowledged") {
+                completed.push(report);
+                continue;
+            }
+            tasks.push(report);
             let cast = &self.schedulers[framework];
             let info = v1::FrameworkInfo { id: cast.id.as_ref().map(Into::into), ..cast.info.clone() };
             frameworks.push(info.into());
         }
         let agent = self.agent_id(name);
         let link = self.new_link(name);
-        self.step(Event::AgentReregisters { link, agent, hello: Box::new(hello), tasks, frameworks });
+        self.step(Event::AgentReregisters {
+            link,
+            agent,
+            hello: Box::new(hello),
+            tasks,
+            frameworks,
+            completed,
+        });
     }
 
     /// `says f/t1 RUNNING [latest=FINISHED]`

@@ -68,6 +68,11 @@ pub const MAX_FROM_AGENT: usize = 64 << 20;
 /// Largest message from a master, in bytes: a [`RunTask`] carries a task and its framework.
 pub const MAX_FROM_MASTER: usize = 16 << 20;
 
+/// Most ended tasks that an agent tells a master of.
+pub const MAX_COMPLETED: usize = 200;
+/// Bytes of them, at most.
+pub const MAX_COMPLETED_BYTES: usize = 256 << 10;
+
 impl FromMaster {
     /// What the master of this epoch says.
     pub fn new(epoch: u64, body: impl Into<from_master::Body>) -> Self {

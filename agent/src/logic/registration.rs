@@ -1,8 +1,10 @@
 //! Where the agent stands with the master: registration with back-off, pings, epochs, and leaving.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use model::{AgentId, Timestamp};
+use prost::Message as _;
 use wire::link::from_master::Body;
 use wire::{link, v1};
 
@@ -216,8 +218,27 @@ impl State {
             frameworks: frameworks().map(|f| (*f.info).clone()).collect(),
             epoch: self.epoch,
             protocol: link::PROTOCOL_VERSION,
+            completed: self.history(),
         }
         .into()
+    }
+
+    /// The newest of the ended tasks, oldest first, as far as one message should carry them.
+    fn history(&self) -> Vec<v1::Task> {
+        let frameworks = self.frameworks.values().chain(&self.completed_frameworks);
+        let mut ended: Vec<&Arc<super::Task>> = frameworks.flat_map(|f| &f.completed).collect();
+        let end =
+            |task: &super::Task| task.statuses.last().and_then(|status| status.timestamp).unwrap_or(0.0);
+        ended.sort_by(|a, b| end(a).total_cmp(&end(b)));
+        let mut bytes = 0;
+        let newest = ended.into_iter().rev().take(link::MAX_COMPLETED).map(|task| task.to_wire());
+        let fitting = newest.take_while(|message| {
+            bytes += message.encoded_len();
+            bytes <= link::MAX_COMPLETED_BYTES
+        });
+        let mut told: Vec<v1::Task> = fitting.collect();
+        told.reverse();
+        told
     }
 
     fn reported(&self, task: &super::Task) -> v1::Task {

@@ -42,7 +42,8 @@ pub(super) fn register(
         refuse(link, format!("agent '{known}' at this address is being changed; try again"), out);
     } else if same {
         // The answer to its first try was lost on the way.
-        let report = Report { hello, tasks: Vec::new(), frameworks: Vec::new() };
+        let (tasks, frameworks, completed) = (Vec::new(), Vec::new(), Vec::new());
+        let report = Report { hello, tasks, frameworks, completed };
         readmission::rejoin(state, now, &known, link, report, out);
     } else {
         // Mesos: the agent that was at this address is removed, then the new one is admitted.

@@ -52,6 +52,8 @@ pub enum Event {
         tasks: Vec<ReportedTask>,
         /// For whom.
         frameworks: Vec<Arc<v1::FrameworkInfo>>,
+        /// What it ran, with an end that was acknowledged.
+        completed: Vec<ReportedTask>,
     },
     /// The agent ended its tasks and leaves for good.
     AgentUnregisters {

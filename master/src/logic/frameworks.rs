@@ -13,11 +13,11 @@ use wire::v1::task_status::Reason;
 
 use super::effect::{Effect, SchedulerEvent};
 use super::event::StreamId;
-use super::offers;
 use super::state::{Framework, State};
 use super::subscription::{self, Wanted};
 use super::tally::Count;
 use super::timers::Timer;
+use super::{history, offers};
 
 impl Framework {
     /// Whether it has a capability.
@@ -76,6 +76,7 @@ fn add(state: &mut State, now: Timestamp, id: &FrameworkId, wanted: Wanted) {
     let info = v1::FrameworkInfo { id: Some(id.into()), ..wanted.info };
     state.frameworks.insert(id.clone(), unattached(now, id, info, wanted.roles, wanted.suppressed));
     state.tally.frameworks.insert(id.clone(), Default::default());
+    history::claim(state, id);
 }
 
 fn unattached(
@@ -266,6 +267,7 @@ pub(super) fn named_by_agent(
         let row = Framework { recovered: true, ..unattached(now, &id, info.clone(), roles, Vec::new()) };
         state.frameworks.insert(id.clone(), row);
         state.tally.frameworks.insert(id.clone(), Default::default());
+        history::claim(state, &id);
         state.publish_added_framework(&id, out);
     }
 }

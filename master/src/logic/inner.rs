@@ -6,6 +6,7 @@ use std::time::Duration;
 use model::{AgentId, FrameworkId, OfferId, Resources, TaskId, Timestamp};
 
 use super::event::{LinkId, StreamId, Ticket};
+use super::history::Unclaimed;
 use super::removals::Removals;
 use super::timers::{Key, Timers};
 use super::waits::After;
@@ -62,6 +63,8 @@ pub(crate) struct Inner {
     /// Tasks that agents run although their framework was told that they ended, or has another task of that id: they
     /// are killed, their updates are acknowledged here, and until they end their resources count as used.
     pub(super) ghosts: BTreeMap<AgentId, BTreeMap<TaskKey, Resources>>,
+    /// Ended tasks of frameworks that nobody has spoken of since this master leads.
+    pub(super) unclaimed: Unclaimed,
     /// Agents whose free resources changed in this step.
     pub(super) touched: BTreeSet<AgentId>,
     /// Who gets offers.
@@ -114,6 +117,7 @@ impl Inner {
             unreachable_order: BTreeMap::new(),
             offers_of_framework: BTreeMap::new(),
             ghosts: BTreeMap::new(),
+            unclaimed: Unclaimed::default(),
             touched: BTreeSet::new(),
             allocator: Allocator::new(now, allocation_interval),
         }

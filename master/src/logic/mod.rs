@@ -12,6 +12,7 @@ mod departures;
 mod effect;
 mod event;
 mod frameworks;
+mod history;
 mod inner;
 mod ledger;
 mod offers;
@@ -111,8 +112,9 @@ impl State {
         match event {
             Event::Elected(contents) => recovery::elected(self, now, *contents),
             Event::AgentRegisters { link, hello } => agents::register(self, now, link, *hello, out),
-            Event::AgentReregisters { link, agent, hello, tasks, frameworks } => {
-                agents::reregister(self, now, link, agent, Report { hello: *hello, tasks, frameworks }, out);
+            Event::AgentReregisters { link, agent, hello, tasks, frameworks, completed } => {
+                let report = Report { hello: *hello, tasks, frameworks, completed };
+                agents::reregister(self, now, link, agent, report, out);
             }
             Event::AgentUnregisters { link } => departures::unregister(self, link, out),
             Event::TaskUpdate { link, framework, status, latest } => {

@@ -15,7 +15,7 @@ use super::state::{State, Task};
 use super::status::{News, tell};
 use super::tally::Count;
 use super::waits::Report;
-use super::{agents, frameworks, offers, pings, removals, tasks};
+use super::{agents, frameworks, history, offers, pings, removals, tasks};
 
 /// An agent that the registry has is back. `link` is none when it was lost while the registry wrote.
 pub(super) fn readmit(
@@ -88,13 +88,16 @@ fn come_back(
     tracing::info!(agent_id = %agent, tasks = report.tasks.len(), "agent came back");
     state.tally.bump(Count::Reregistrations);
     removals::cancel(state, agent);
-    state.recovered.remove(agent);
+    let new_to_leader = state.recovered.remove(agent).is_some();
     let tell = if state.unreachable.remove(agent).is_some() { Tell::All } else { Tell::Lost };
     agents::arrive(state, now, agent, link, &report.hello, out);
     if let Some(row) = state.agents.get_mut(agent) {
         row.reregistered = Some(now);
     }
     adopt(state, now, agent, &report, tell, out);
+    if new_to_leader {
+        history::learn(state, agent, &report.completed);
+    }
     // What it came back without has ended there without a word.
     for key in state.inner.unreachable_of_agent.get(agent).cloned().unwrap_or_default() {
         let Some(mut task) = state.drop_unreachable_task(&key) else { continue };
@@ -220,7 +223,7 @@ pub(super) fn ended_here(state: &State, agent: &AgentId, key: &TaskKey) -> Optio
     completed.iter().rev().find(|task| task.id == key.1 && task.agent == *agent).map(|task| task.latest)
 }
 
-fn reported_task(
+pub(super) fn reported_task(
     agent: &AgentId,
     key: &TaskKey,
     latest: TaskState,

@@ -90,4 +90,6 @@ pub struct Report {
     pub tasks: Vec<ReportedTask>,
     /// For whom.
     pub frameworks: Vec<Arc<v1::FrameworkInfo>>,
+    /// What it ran.
+    pub completed: Vec<ReportedTask>,
 }

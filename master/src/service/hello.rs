@@ -28,6 +28,8 @@ pub struct Hello {
     pub tasks: Vec<ReportedTask>,
     /// For whom.
     pub frameworks: Vec<Arc<v1::FrameworkInfo>>,
+    /// What it ran.
+    pub completed: Vec<ReportedTask>,
     /// Highest master epoch it has obeyed.
     pub epoch: u64,
 }
@@ -74,7 +76,8 @@ fn register(message: Register) -> Result<Hello, BadHello> {
     no_checkpointed(&checkpointed_resources)?;
     let info = agent.ok_or(BadHello::Missing("agent info"))?;
     let hello = described(version, info, address, capabilities, incarnation)?;
-    Ok(Hello { agent: None, hello, tasks: Vec::new(), frameworks: Vec::new(), epoch: 0 })
+    let (tasks, frameworks, completed) = (Vec::new(), Vec::new(), Vec::new());
+    Ok(Hello { agent: None, hello, tasks, frameworks, completed, epoch: 0 })
 }
 
 fn reregister(message: Reregister) -> Result<Hello, BadHello> {
@@ -86,7 +89,10 @@ fn reregister(message: Reregister) -> Result<Hello, BadHello> {
     let hello = described(message.version, info, message.address, message.capabilities, message.incarnation)?;
     let tasks = message.tasks.into_iter().map(|task| reported(task, &id)).collect::<Result<_, _>>()?;
     let frameworks = message.frameworks.into_iter().map(framework).collect::<Result<_, _>>()?;
-    Ok(Hello { agent: Some(id), hello, tasks, frameworks, epoch: message.epoch })
+    // What is only shown is no reason to refuse an agent.
+    let completed = message.completed.into_iter().take(link::MAX_COMPLETED);
+    let completed = completed.filter_map(|task| reported(task, &id).ok()).collect();
+    Ok(Hello { agent: Some(id), hello, tasks, frameworks, completed, epoch: message.epoch })
 }
 
 /// Reservations and volumes are not supported yet: an agent that has some must not lose them in silence.

@@ -105,9 +105,9 @@ fn refusal(epoch: u64, message: String) -> Down {
 }
 
 fn first_event(link: LinkId, hello: Hello) -> Event {
-    let Hello { agent, hello, tasks, frameworks, .. } = hello;
+    let Hello { agent, hello, tasks, frameworks, completed, .. } = hello;
     match agent {
-        Some(agent) => Event::AgentReregisters { link, agent, hello, tasks, frameworks },
+        Some(agent) => Event::AgentReregisters { link, agent, hello, tasks, frameworks, completed },
         None => Event::AgentRegisters { link, hello },
     }
 }

@@ -146,6 +146,10 @@ async fn a_framework_torn_down_ends_everywhere() {
     master.stop().await.unwrap();
 }
 
+fn ids(list: &Value) -> Vec<&str> {
+    list.as_array().unwrap().iter().map(|row| row["id"].as_str().unwrap()).collect()
+}
+
 #[tokio::test]
 async fn the_registry_survives_a_restart_and_tasks_come_back() {
     let directory = tempfile::tempdir().unwrap();
@@ -180,8 +184,18 @@ async fn the_registry_survives_a_restart_and_tasks_come_back() {
         resources: launched.resources,
         ..Default::default()
     };
+    let ended = |task: &str, framework: &str| v1::Task {
+        task_id: v1::TaskId { value: task.to_owned() },
+        framework_id: v1::FrameworkId { value: framework.to_owned() },
+        state: TaskState::TaskFinished.into(),
+        ..back.clone()
+    };
+    let elsewhere =
+        v1::Task { agent_id: v1::AgentId { value: "other-S9".to_owned() }, ..ended("wrong", "late") };
+    let completed = vec![ended("before", &back.framework_id.value), ended("longer ago", "late"), elsewhere];
     let hello = link::Reregister {
         tasks: vec![back],
+        completed,
         frameworks: vec![framework.clone()],
         epoch: first_epoch,
         ..agent::reregister("a1", &agent.id)
@@ -192,6 +206,14 @@ async fn the_registry_survives_a_restart_and_tasks_come_back() {
     let state = get(to, "/state").await.json();
     assert_eq!(state["frameworks"][0]["recovered"], true);
     assert_eq!(state["frameworks"][0]["tasks"][0]["state"], "TASK_RUNNING");
+    // Mesos: what ended before is told by agents, too; here also of a framework that comes back only later.
+    assert_eq!(ids(&state["frameworks"][0]["completed_tasks"]), ["before"]);
+    let late = v1::FrameworkId { value: "late".to_owned() };
+    let info = v1::FrameworkInfo { id: Some(late), ..scheduler::info(&[]) };
+    let _late = Scheduler::subscribed(to, Media::Json, info).await;
+    let state = get(to, "/state").await.json();
+    let late = state["frameworks"].as_array().unwrap().iter().find(|row| row["id"] == "late").unwrap();
+    assert_eq!(ids(&late["completed_tasks"]), ["longer ago"]);
     let scheduler = Scheduler::subscribed(to, Media::Json, framework).await;
     assert_eq!(scheduler.framework, run.framework.unwrap().id);
     master.stop().await.unwrap();

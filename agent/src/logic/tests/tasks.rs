@@ -367,6 +367,11 @@ fn only_so_many_completed_tasks_are_kept() {
         view.completed_frameworks[0].completed.iter().map(|t| t.run.task.as_str()).collect();
     assert_eq!(kept, ["t2", "t3"]);
     assert!(view.tasks().all(|(_, task)| task.stage == Stage::Ended));
+    world.told();
+    // And a master that may be new is told of them.
+    world.give(Event::LinkLost { link: world.link });
+    world.join();
+    assert_eq!(world.told(), "say reregister [] of [] epoch 1 after [\"t2\", \"t3\"]\n");
 }
 
 #[test]

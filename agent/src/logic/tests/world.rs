@@ -287,7 +287,9 @@ fn said(body: &from_agent::Body) -> String {
                 })
                 .collect();
             let frameworks: Vec<&str> = message.frameworks.iter().map(|f| f.name.as_str()).collect();
-            format!("say reregister {tasks:?} of {frameworks:?} epoch {}", message.epoch)
+            let past: Vec<&str> = message.completed.iter().map(|t| t.task_id.value.as_str()).collect();
+            let past = if past.is_empty() { String::new() } else { format!(" after {past:?}") };
+            format!("say reregister {tasks:?} of {frameworks:?} epoch {}{past}", message.epoch)
         }
         from_agent::Body::Status(message) => {
             let status = message.status.as_ref().expect("a status");
