@@ -111,7 +111,12 @@ fn legacy_places(legacy: Option<Legacy>) -> (Vec<PathBuf>, Vec<(PathBuf, &'stati
 /// # Errors
 /// As the future; or the runtime can't be started.
 pub fn block_on<T>(work: impl Future<Output = Result<T, Trouble>>) -> Result<T, Trouble> {
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
+    let nice = rustix::process::getpriority_process(None).unwrap_or(0);
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        // Threads have the priority of the one that starts them, and a master's loop is ahead of all others.
+        .on_thread_start(move || drop(rustix::process::setpriority_process(None, nice)))
+        .build();
     let runtime = runtime.context("cannot start worker threads").map_err(failed)?;
     let outcome = runtime.block_on(work);
     // A blocking read of a dead file system must not keep the process alive.

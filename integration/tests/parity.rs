@@ -95,6 +95,16 @@ const AREAS: &[(&str, &[&str])] = &[
         ],
     ),
     ("containers and isolators", &["containerizer/"]),
+    (
+        "high availability",
+        &[
+            "group_tests",
+            "master_contender_detector_tests",
+            "registrar_zookeeper_tests",
+            "zookeeper_tests",
+            "zookeeper_url_tests",
+        ],
+    ),
     ("later parts, and what is no part", &[""]),
 ];
 

@@ -68,6 +68,9 @@ pub enum MasterError {
     /// A variable of the environment can't be used.
     #[error("{0}")]
     Environment(String),
+    /// The operating system gave no thread.
+    #[error("can't start a thread: {0}; raise the limit of processes (ulimit -u, TasksMax of the unit)")]
+    Thread(std::io::Error),
     /// A part of the master ended when it should not have.
     #[error("the master's {0} ended unexpectedly")]
     Ended(&'static str),

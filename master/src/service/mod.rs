@@ -18,6 +18,7 @@ use std::sync::Arc;
 
 use model::MasterId;
 use model::random::{uuid_text, uuid_v4};
+use rustix::process::{getpriority_process, setpriority_process};
 use serving::metrics::Pace;
 use tokio::sync::{oneshot, watch};
 use tokio::task::JoinSet;
@@ -37,6 +38,9 @@ use crate::{Coordination, MasterError, Running};
 use handle::Ends;
 use leading::Parts;
 use server::Server;
+
+/// How much less nice the loop's thread is than the others.
+const AHEAD: i32 = 10;
 
 /// Starts a master: binds its address, opens its registry, and lets it contend.
 pub async fn start(config: Config, coordination: Arc<dyn Coordination>) -> Result<Running, MasterError> {
@@ -78,10 +82,32 @@ async fn supervise(
     let mut server = JoinSet::new();
     server.spawn(server::serve(listener, serving, server_ends));
     // The driver goes first: with it go the outboxes, and every stream and link ends after what was sent on it.
-    let result = leading::lead(parts, ends, stop).await;
+    let result = on_own_thread(leading::lead(parts, ends, stop)).await;
     end_server.send_replace(true);
     while server.join_next().await.is_some() {}
     result
+}
+
+/// Lets the loop run on a thread of its own, which goes before all others where the host allows that: while states are
+/// read and agents say much, there are more threads with work than processors, and each holds the others up for as long
+/// as the kernel lets it.
+async fn on_own_thread(
+    work: impl Future<Output = Result<(), MasterError>> + Send + 'static,
+) -> Result<(), MasterError> {
+    let (done, result) = oneshot::channel();
+    let runtime = tokio::runtime::Handle::current();
+    let thread = std::thread::Builder::new().name("loop".to_owned()).spawn(move || {
+        let ahead = getpriority_process(None).and_then(|nice| setpriority_process(None, nice - AHEAD));
+        if let Err(error) = ahead {
+            tracing::debug!(%error, "the loop has no higher priority than other threads");
+        }
+        // Nobody waits for a master that was dropped.
+        let _ = done.send(runtime.block_on(work));
+    });
+    match thread {
+        Ok(_) => result.await.unwrap_or(Err(MasterError::Ended("loop"))),
+        Err(error) => Err(MasterError::Thread(error)),
+    }
 }
 
 fn settings(config: &Config, about: &About, epoch: u64) -> Settings {
