@@ -158,7 +158,7 @@ fn ended_tasks_end_once() {
         Connect
         collect acknowledged
         collect done
-        say reregister ["unacknowledged TASK_FINISHED head TASK_RUNNING"] of ["F"] epoch 0
+        say reregister ["unacknowledged TASK_FINISHED head TASK_RUNNING"] of ["F"] epoch 0 after ["acknowledged", "done"]
         say unacknowledged TASK_RUNNING SOURCE_MASTER latest TASK_FINISHED
         write acknowledged unacknowledged
         say unacknowledged TASK_FINISHED SOURCE_MASTER
