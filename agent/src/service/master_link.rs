@@ -44,6 +44,8 @@ pub(crate) struct MasterLink {
     events: mpsc::Sender<Event>,
     links: u64,
     address: watch::Sender<Option<LeaderAddress>>,
+    /// The master that the last try was about.
+    tried: Option<LeaderAddress>,
 }
 
 /// Why a link ended.
@@ -61,7 +63,7 @@ impl MasterLink {
         events: mpsc::Sender<Event>,
         address: watch::Sender<Option<LeaderAddress>>,
     ) -> MasterLink {
-        MasterLink { detector, orders, events, links: 0, address }
+        MasterLink { detector, orders, events, links: 0, address, tried: None }
     }
 
     pub(crate) async fn run(mut self) {
@@ -79,8 +81,18 @@ impl MasterLink {
                 return;
             }
             pause = if began.elapsed() > GOOD { FIRST_PAUSE } else { (pause * 2).min(LONGEST_PAUSE) };
-            if self.wait(tokio::time::sleep(pause)).await.is_none() {
-                return;
+            // The pause spares a master that was tried; a new leader has not been.
+            let another = another(self.detector.leader(), self.tried.clone());
+            let paused = async move {
+                tokio::select! {
+                    () = tokio::time::sleep(pause) => false,
+                    () = another => true,
+                }
+            };
+            match self.wait(paused).await {
+                None => return,
+                Some(true) => pause = FIRST_PAUSE,
+                Some(false) => {}
             }
         }
     }
@@ -111,10 +123,23 @@ impl MasterLink {
             Some(None) => return Ended::Lost,
             Some(Some(address)) => address,
         };
-        let channel = match self.wait(connect(&address)).await {
+        self.tried = Some(address.clone());
+        // The host of a leader that is gone answers nothing for a long time.
+        let another = another(self.detector.leader(), self.tried.clone());
+        let connected = async {
+            tokio::select! {
+                connected = connect(&address) => Some(connected),
+                () = another => None,
+            }
+        };
+        let channel = match self.wait(connected).await {
             None => return Ended::Closed,
-            Some(Ok(channel)) => channel,
-            Some(Err(error)) => {
+            Some(Some(Ok(channel))) => channel,
+            Some(None) => {
+                tracing::info!(master = %address, "another master leads");
+                return Ended::Lost;
+            }
+            Some(Some(Err(error))) => {
                 tracing::warn!(master = %address, "can't connect to the master: {}", crate::chain(&error));
                 return Ended::Lost;
             }
@@ -185,6 +210,16 @@ impl MasterLink {
     }
 }
 
+/// Waits until a master leads that is another one than `tried`.
+async fn another(mut leader: watch::Receiver<Option<Leader>>, tried: Option<LeaderAddress>) {
+    let is_another =
+        |now: &Option<Leader>| now.as_ref().is_some_and(|leader| Some(&leader.address) != tried.as_ref());
+    if leader.wait_for(is_another).await.is_err() {
+        // A detector that is gone keeps its last answer.
+        std::future::pending::<()>().await;
+    }
+}
+
 async fn connect(address: &LeaderAddress) -> Result<Channel, tonic::transport::Error> {
     Endpoint::from_shared(format!("http://{address}"))?
         .connect_timeout(CONNECT_TIMEOUT)
@@ -224,4 +259,76 @@ async fn hear(
 
 fn describe(status: &tonic::Status) -> String {
     format!("{:?}: {}", status.code(), status.message())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::SocketAddr;
+
+    use tokio::net::{TcpListener, TcpSocket, TcpStream};
+
+    use super::*;
+
+    struct Told(watch::Sender<Option<Leader>>);
+
+    impl LeaderDetector for Told {
+        fn leader(&self) -> watch::Receiver<Option<Leader>> {
+            self.0.subscribe()
+        }
+    }
+
+    fn at(address: SocketAddr) -> Option<Leader> {
+        Some(Leader::from(LeaderAddress { host: address.ip().to_string(), port: address.port() }))
+    }
+
+    /// An address that answers no more than one connection: as that of a host that is gone.
+    async fn silent() -> (TcpListener, Vec<TcpStream>) {
+        let socket = TcpSocket::new_v4().unwrap();
+        socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+        let listener = socket.listen(0).unwrap();
+        let address = listener.local_addr().unwrap();
+        let mut taken = Vec::new();
+        while let Ok(connected) =
+            tokio::time::timeout(Duration::from_millis(200), TcpStream::connect(address)).await
+        {
+            taken.push(connected.unwrap());
+        }
+        (listener, taken)
+    }
+
+    #[tokio::test]
+    async fn a_new_leader_is_tried_while_the_former_one_does_not_answer() {
+        let (former, _taken) = silent().await;
+        let next = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let told = watch::Sender::new(at(former.local_addr().unwrap()));
+        let (order, orders) = mpsc::unbounded_channel();
+        let (events, _heard) = mpsc::channel(1);
+        let link = MasterLink::new(Arc::new(Told(told.clone())), orders, events, watch::Sender::new(None));
+        let running = tokio::spawn(link.run());
+        order.send(LinkOrder::Connect).unwrap();
+        // It looks for the leader and then at who leads, once each while it tries.
+        let trying = told.clone();
+        while trying.receiver_count() < 2 {
+            tokio::task::yield_now().await;
+        }
+        told.send_replace(at(next.local_addr().unwrap()));
+        let came = tokio::time::timeout(CONNECT_TIMEOUT / 2, next.accept()).await;
+        assert!(came.is_ok(), "it waits for the former one");
+        running.abort();
+    }
+
+    #[tokio::test]
+    async fn only_another_leader_is_news() {
+        let (one, two) = (at("127.0.0.1:1".parse().unwrap()), at("127.0.0.1:2".parse().unwrap()));
+        let tried = one.as_ref().map(|leader| leader.address.clone());
+        let (told, leader) = watch::channel(one.clone());
+        let news = another(leader, tried);
+        tokio::pin!(news);
+        for same in [None, one] {
+            told.send_replace(same);
+            assert!(tokio::time::timeout(Duration::from_millis(20), &mut news).await.is_err());
+        }
+        told.send_replace(two);
+        news.await;
+    }
 }
