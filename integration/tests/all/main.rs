@@ -19,6 +19,7 @@ mod limits;
 mod many_tasks;
 mod masterless;
 mod metrics;
+mod network;
 mod progress;
 mod pull;
 mod readers;
