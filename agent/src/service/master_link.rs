@@ -1,6 +1,7 @@
 //! The link to the leading master: found through the detector, made again whenever it ends.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use coordination::{Leader, LeaderAddress, LeaderDetector};
@@ -21,7 +22,8 @@ const KEEP_ALIVE_ANSWER: Duration = Duration::from_secs(20);
 /// Between two tries to connect; doubles up to the second.
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
-/// A link that lasted this long was a good one: the next try comes soon.
+/// A link that lasted this long was a good one, and so was one on which the master spoke, unless the agent left it: the
+/// next try comes soon.
 const GOOD: Duration = Duration::from_secs(10);
 /// How long the last words may take to leave.
 const LAST_WORDS: Duration = Duration::from_secs(1);
@@ -52,6 +54,8 @@ pub(crate) struct MasterLink {
 enum Ended {
     /// Another is to be made.
     Lost,
+    /// The same, of one that was good.
+    Broken,
     /// The agent ends.
     Closed,
 }
@@ -77,10 +81,12 @@ impl MasterLink {
         let mut pause = FIRST_PAUSE;
         loop {
             let began = tokio::time::Instant::now();
-            if matches!(self.once().await, Ended::Closed) {
-                return;
-            }
-            pause = if began.elapsed() > GOOD { FIRST_PAUSE } else { (pause * 2).min(LONGEST_PAUSE) };
+            pause = match self.once().await {
+                Ended::Closed => return,
+                Ended::Broken => FIRST_PAUSE,
+                Ended::Lost if began.elapsed() > GOOD => FIRST_PAUSE,
+                Ended::Lost => (pause * 2).min(LONGEST_PAUSE),
+            };
             // The pause spares a master that was tried; a new leader has not been.
             let another = another(self.detector.leader(), self.tried.clone());
             let paused = async move {
@@ -170,7 +176,8 @@ impl MasterLink {
         if self.events.send(Event::LinkUp { link }).await.is_err() {
             return Ended::Closed;
         }
-        let hear = hear(link, client, ReceiverStream::new(outgoing), self.events.clone());
+        let spoken = AtomicBool::new(false);
+        let hear = hear(link, client, ReceiverStream::new(outgoing), self.events.clone(), &spoken);
         tokio::pin!(hear);
         let moved = async {
             let moved = |now: &Option<Leader>| now.as_ref().map(|leader| &leader.address) != Some(&address);
@@ -183,7 +190,7 @@ impl MasterLink {
             tokio::select! {
                 why = &mut hear => {
                     tracing::warn!(master = %address, "the link to the master ended: {why}");
-                    return Ended::Lost;
+                    return if spoken.load(Ordering::Relaxed) { Ended::Broken } else { Ended::Lost };
                 }
                 () = &mut moved => {
                     tracing::info!(master = %address, "another master leads");
@@ -231,12 +238,13 @@ async fn connect(address: &LeaderAddress) -> Result<Channel, tonic::transport::E
         .await
 }
 
-/// Passes on what the master says, until the link ends; gives the reason.
+/// Passes on what the master says, until the link ends; gives the reason. `spoken` tells whether it said anything.
 async fn hear(
     link: LinkId,
     mut client: AgentLinkClient<Channel>,
     outgoing: ReceiverStream<FromAgent>,
     events: mpsc::Sender<Event>,
+    spoken: &AtomicBool,
 ) -> String {
     let mut incoming = match client.attach(outgoing).await {
         Ok(response) => response.into_inner(),
@@ -245,6 +253,7 @@ async fn hear(
     loop {
         match incoming.message().await {
             Ok(Some(message)) => {
+                spoken.store(true, Ordering::Relaxed);
                 let Some(body) = message.body else { continue };
                 let said = Event::LinkSays { link, epoch: message.epoch, body: Box::new(body) };
                 if events.send(said).await.is_err() {

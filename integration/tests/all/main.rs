@@ -5,6 +5,7 @@
 mod agent_images;
 mod api;
 mod calls;
+mod chaos;
 mod cli;
 mod docs;
 mod failures;
