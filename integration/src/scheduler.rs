@@ -223,9 +223,9 @@ impl Scheduler {
         }}));
     }
 
-    /// All offers that were not used yet nor rescinded, as far as was heard.
-    pub fn take_offers(&mut self) -> Vec<Value> {
-        std::mem::take(&mut self.offers)
+    /// An offer that was heard of, and not used yet nor rescinded, if there is one.
+    pub fn take_offer(&mut self) -> Option<Value> {
+        (!self.offers.is_empty()).then(|| self.offers.remove(0))
     }
 
     /// An offer that was not used yet nor rescinded.
