@@ -22,6 +22,7 @@ cpio|/usr/bin/cpio|its initramfs
 kmod|/sbin/modprobe|its kernel modules
 e2fsprogs|/sbin/mke2fs|its disk
 iproute2|/sbin/ip|networks of test hosts
+nftables|/usr/sbin/nft|cuts their lines
 default-jre-headless|/usr/bin/java|runs ZooKeeper
 zookeeper|/usr/share/java/zookeeper.jar|a real ensemble for several masters
 strace|/usr/bin/strace|lets system calls fail

@@ -4,6 +4,7 @@
 # Use: soak.sh [seeds|tests|fuzz]…     all of them when none is named
 #   SIM_SEEDS=100000   seeds of the simulation; SIM_FIRST=0 is the first
 #   TASKS=10000        tasks through one agent
+#   TERMS=50           leaders that lose their sessions, one after another
 #   FUZZ_SECONDS=300   for each fuzz target
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -27,7 +28,7 @@ tests() {
     cargo build --workspace --bins --locked
     step "every test in its long form, ${TASKS:=10000} tasks through one agent"
     local ran=0
-    SOAK=1 TASKS="$TASKS" cargo nextest run --workspace --locked --profile soak -E 'not test(/^large::|^election::/) and not test(=seeds::seeds)' || ran=$?
+    SOAK=1 TASKS="$TASKS" TERMS="${TERMS:-50}" cargo nextest run --workspace --locked --profile soak -E 'not test(/^large::|^election::/) and not test(=seeds::seeds)' || ran=$?
     scripts/skipped.sh "$(target_dir)/nextest/soak/junit.xml"
     [ "$ran" -eq 0 ] || die "tests failed"
 }

@@ -59,26 +59,32 @@ pub struct Request<'a> {
     path: &'a str,
     headers: Vec<(&'a str, String)>,
     body: Vec<u8>,
+    limit: Duration,
 }
 
 impl<'a> Request<'a> {
     /// A request without a body.
     pub fn new(method: &'a str, path: &'a str) -> Request<'a> {
-        Request { method, path, headers: Vec::new(), body: Vec::new() }
+        Request { method, path, headers: Vec::new(), body: Vec::new(), limit: PATIENCE }
     }
 
     /// POST of a JSON text, whose answer may be JSON, too.
     pub fn post(path: &'a str, body: &Value) -> Request<'a> {
         let body = body.to_string().into_bytes();
-        Request { method: "POST", path, headers: Vec::new(), body }
-            .header("Content-Type", JSON)
-            .header("Accept", JSON)
+        Request::new("POST", path).body(body).header("Content-Type", JSON).header("Accept", JSON)
     }
 
     /// With another header field.
     #[must_use]
     pub fn header(mut self, name: &'a str, value: impl Into<String>) -> Request<'a> {
         self.headers.push((name, value.into()));
+        self
+    }
+
+    /// Waits only that long for the connection, and for each piece of the answer.
+    #[must_use]
+    pub fn within(mut self, limit: Duration) -> Request<'a> {
+        self.limit = limit;
         self
     }
 
@@ -101,8 +107,8 @@ impl<'a> Request<'a> {
 
     /// Sends it and reads the head of the answer.
     fn start(&self, to: SocketAddr) -> io::Result<(Reply, Body)> {
-        let mut socket = TcpStream::connect_timeout(&to, PATIENCE)?;
-        socket.set_read_timeout(Some(PATIENCE))?;
+        let mut socket = TcpStream::connect_timeout(&to, self.limit)?;
+        socket.set_read_timeout(Some(self.limit))?;
         let mut head =
             format!("{} {} HTTP/1.1\r\nHost: {to}\r\nConnection: close\r\n", self.method, self.path);
         for (name, value) in &self.headers {

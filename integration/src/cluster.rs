@@ -14,6 +14,7 @@ use crate::disk::Disk;
 use crate::images::target_dir;
 use crate::job::{Daemon, Ended, Job, bound};
 use crate::leftovers::{Inventory, Scope};
+use crate::network::Host;
 use crate::place::Place;
 use crate::scheduler::Scheduler;
 use crate::{OrFail, eventually};
@@ -40,6 +41,8 @@ pub struct Options {
     pub found: Option<String>,
     /// Where the leading master is, if not at this cluster's own.
     pub led_from: Option<SocketAddr>,
+    /// The host that the agent is on, if not the test's own.
+    pub host: Option<Host>,
     /// A program, with arguments, that starts the agent.
     pub agent_through: Vec<String>,
     /// Further variables of the master's environment.
@@ -143,7 +146,7 @@ impl Cluster {
 
     /// Where the agent listens.
     pub fn agent(&self) -> SocketAddr {
-        self.place.socket(1)
+        self.options.host.as_ref().map_or_else(|| self.place.socket(1), |host| host.socket(5051))
     }
 
     /// A folder below the cluster's own.
@@ -198,6 +201,7 @@ impl Cluster {
     #[track_caller]
     pub fn launch_agent(&mut self) {
         let mut command = match self.options.agent_through.split_first() {
+            None if let Some(host) = &self.options.host => host.command(binary()),
             None => self.program(self.disk.as_ref()),
             Some((program, arguments)) => {
                 let mut command = bound(program);

@@ -9,6 +9,7 @@ use std::time::Duration;
 use rustix::process::Signal;
 
 use crate::job::{Daemon, bound};
+use crate::network::Host;
 use crate::place::Place;
 use crate::{OrFail, within};
 
@@ -24,6 +25,8 @@ const FORMING: Duration = Duration::from_secs(60);
 #[derive(Debug)]
 pub struct Ensemble {
     servers: Vec<Option<Daemon>>,
+    /// Where they are; none on the loopback.
+    hosts: Vec<Host>,
     place: Place,
 }
 
@@ -32,7 +35,18 @@ impl Ensemble {
     #[track_caller]
     pub fn start(servers: u16) -> Ensemble {
         assert!((1..=3).contains(&servers), "an address has ports for three servers");
-        let mut ensemble = Ensemble { servers: Vec::new(), place: Place::new() };
+        Ensemble::start_on(servers, Vec::new())
+    }
+
+    /// An ensemble with a server on each of the hosts.
+    #[track_caller]
+    pub fn on(hosts: Vec<Host>) -> Ensemble {
+        Ensemble::start_on(u16::try_from(hosts.len()).or_fail("not too many hosts"), hosts)
+    }
+
+    #[track_caller]
+    fn start_on(servers: u16, hosts: Vec<Host>) -> Ensemble {
+        let mut ensemble = Ensemble { servers: Vec::new(), hosts, place: Place::new() };
         for server in 0..servers {
             ensemble.servers.push(None);
             let dir = ensemble.dir(server);
@@ -60,16 +74,27 @@ impl Ensemble {
         );
         if servers > 1 {
             for peer in 0..servers {
-                let (quorum, election) = (self.place.socket(3 + peer), self.place.socket(6 + peer));
+                let (quorum, election) = self.between(peer);
                 text += &format!("server.{}={quorum}:{}\n", peer + 1, election.port());
             }
         }
         text
     }
 
+    /// Where servers speak to each other.
+    fn between(&self, server: u16) -> (SocketAddr, SocketAddr) {
+        match self.hosts.get(usize::from(server)) {
+            Some(host) => (host.socket(2888), host.socket(3888)),
+            None => (self.place.socket(3 + server), self.place.socket(6 + server)),
+        }
+    }
+
     /// Where a server answers clients.
     pub fn address(&self, server: u16) -> SocketAddr {
-        self.place.socket(server)
+        match self.hosts.get(usize::from(server)) {
+            Some(host) => host.socket(2181),
+            None => self.place.socket(server),
+        }
     }
 
     /// `zk://…` of all servers with that path.
@@ -92,7 +117,8 @@ impl Ensemble {
     #[track_caller]
     pub fn resume(&mut self, server: u16) {
         let dir = self.dir(server);
-        let mut command = bound("java");
+        let host = self.hosts.get(usize::from(server));
+        let mut command = host.map_or_else(|| bound("java"), |host| host.command("java"));
         command.args(["-Xmx192m", "-Xshare:auto", "-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC", "-cp"]);
         command.arg(format!("{CONFIGURATION}:{JAR}"));
         command.arg("org.apache.zookeeper.server.quorum.QuorumPeerMain").arg(dir.join("zoo.cfg"));

@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use rustix::process::Signal;
 
@@ -9,11 +10,15 @@ use crate::client::Request;
 use crate::cluster::{Cluster, Options, binary};
 use crate::ensemble::Ensemble;
 use crate::job::{Daemon, bound};
+use crate::network::Host;
 use crate::place::Place;
 use crate::{OrFail, eventually};
 
 /// The path of the masters' nodes.
 pub const PATH: &str = "/test/mesos";
+
+/// How soon one that can answer says whether it leads.
+const ANSWER: Duration = Duration::from_secs(1);
 
 /// Masters of one cluster, with their ensemble. They end when this is dropped.
 #[derive(Debug)]
@@ -22,6 +27,8 @@ pub struct Masters {
     pub ensemble: Ensemble,
     masters: Vec<Option<Daemon>>,
     flags: Vec<String>,
+    /// Where they are; none on the loopback.
+    hosts: Vec<Host>,
     place: Place,
 }
 
@@ -29,16 +36,28 @@ impl Masters {
     /// So many masters, ten at most, with further flags, and an ensemble of three. One of them leads.
     #[track_caller]
     pub fn start(masters: u16, flags: &[&str]) -> Masters {
-        let ensemble = Ensemble::start(3);
-        let place = Place::new();
+        Masters::start_on(masters, Vec::new(), Ensemble::start(3), flags)
+    }
+
+    /// A master on each of the hosts, with an ensemble that is there. One of them leads.
+    #[track_caller]
+    pub fn on(hosts: Vec<Host>, ensemble: Ensemble, flags: &[&str]) -> Masters {
+        let masters = u16::try_from(hosts.len()).or_fail("not too many hosts");
+        Masters::start_on(masters, hosts, ensemble, flags)
+    }
+
+    #[track_caller]
+    fn start_on(masters: u16, hosts: Vec<Host>, ensemble: Ensemble, flags: &[&str]) -> Masters {
         let flags = flags.iter().map(|flag| (*flag).to_owned()).collect();
-        let mut masters = Masters { ensemble, masters: (0..masters).map(|_| None).collect(), flags, place };
+        let masters = (0..masters).map(|_| None).collect();
+        let mut masters = Masters { ensemble, masters, flags, hosts, place: Place::new() };
         (0..masters.count()).for_each(|master| masters.resume(master));
         masters.leader();
         masters
     }
 
-    fn count(&self) -> u16 {
+    /// How many there are, whether they run or not.
+    pub fn count(&self) -> u16 {
         u16::try_from(self.masters.len()).unwrap_or(0)
     }
 
@@ -49,7 +68,10 @@ impl Masters {
 
     /// Where a master answers.
     pub fn address(&self, master: u16) -> SocketAddr {
-        self.place.socket(master)
+        match self.hosts.get(usize::from(master)) {
+            Some(host) => host.socket(5050),
+            None => self.place.socket(master),
+        }
     }
 
     /// A master's log.
@@ -60,13 +82,19 @@ impl Masters {
     /// Starts a master that doesn't run.
     #[track_caller]
     pub fn resume(&mut self, master: u16) {
-        let mut command = bound(binary());
+        let host = self.hosts.get(usize::from(master));
+        let mut command = host.map_or_else(|| bound(binary()), |host| host.command(binary()));
         let address = self.address(master);
         command.args(["master", "--allocation_interval=50ms", "--zk_session_timeout=2secs"]);
         command.arg(format!("--ip={}", address.ip())).arg(format!("--port={}", address.port()));
         command.arg(format!("--zk={}", self.url())).args(&self.flags);
         let daemon = Daemon::start("tepui master", &mut command, &self.log(master));
         self.masters[usize::from(master)] = Some(daemon);
+    }
+
+    /// Whether a master's process was started and not killed.
+    pub fn is_started(&self, master: u16) -> bool {
+        self.masters[usize::from(master)].is_some()
     }
 
     /// SIGKILL.
@@ -90,8 +118,7 @@ impl Masters {
 
     /// Whether a master leads and has read its registry.
     pub fn leads(&self, master: u16) -> bool {
-        let reply = Request::new("GET", "/metrics/snapshot").send(self.address(master));
-        reply.is_ok_and(|reply| reply.status == 200 && reply.json()["master/elected"] == 1.0)
+        leads(self.address(master))
     }
 
     /// The master that leads, waited for.
@@ -117,6 +144,12 @@ impl Masters {
         cluster.agent_id();
         cluster
     }
+}
+
+/// Whether the master at an address says that it leads and has read its registry.
+pub fn leads(master: SocketAddr) -> bool {
+    let reply = Request::new("GET", "/metrics/snapshot").within(ANSWER).send(master);
+    reply.is_ok_and(|reply| reply.status == 200 && reply.json()["master/elected"] == 1.0)
 }
 
 impl Drop for Masters {

@@ -1,6 +1,7 @@
 //! A scheduler that does what a test tells it, over `/api/v1/scheduler` in JSON.
 
 use std::collections::BTreeSet;
+use std::io;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
@@ -48,25 +49,54 @@ impl Scheduler {
     /// Subscribes again, with its id when it has one, as soon as the master takes it.
     #[track_caller]
     pub fn resubscribe(&mut self) {
-        self.stream = None;
-        self.offers.clear();
-        let mut call = json!({"type": "SUBSCRIBE", "subscribe": {"framework_info": self.info}});
-        if let Some(id) = self.info.get("id") {
-            call["framework_id"] = id.clone();
-        }
+        self.disconnect();
+        let call = self.subscription();
         let (reply, stream) = eventually("the master takes a subscription", || {
             let (reply, stream) = Request::post(PATH, &call).stream(self.master).ok()?;
             assert!([200, 503].contains(&reply.status), "{} {}", reply.status, reply.text());
             Some((reply, stream?))
         });
+        self.listen(&reply, stream);
+        let id = self.wait("SUBSCRIBED", subscribed);
+        self.is_called(id);
+    }
+
+    fn subscription(&self) -> Value {
+        let mut call = json!({"type": "SUBSCRIBE", "subscribe": {"framework_info": self.info}});
+        if let Some(id) = self.info.get("id") {
+            call["framework_id"] = id.clone();
+        }
+        call
+    }
+
+    #[track_caller]
+    fn listen(&mut self, reply: &Reply, stream: Stream) {
         self.stream_id = reply.header("mesos-stream-id").or_fail("Mesos-Stream-Id").to_owned();
         self.stream = Some(stream);
-        let id = self.wait("SUBSCRIBED", |event| {
-            assert_ne!(event["type"], "ERROR", "{event}");
-            event["subscribed"].get("framework_id").cloned()
-        });
+    }
+
+    #[track_caller]
+    fn is_called(&mut self, id: Value) {
         assert!(self.info.get("id").is_none_or(|own| *own == id), "another framework id: {id}");
         self.info["id"] = id;
+    }
+
+    /// Tries once to subscribe to a master, with its id: whether that is done within the limit.
+    #[track_caller]
+    pub fn tries(&mut self, master: SocketAddr, limit: Duration) -> bool {
+        self.disconnect();
+        self.master = master;
+        let request = Request::post(PATH, &self.subscription()).within(limit);
+        let Ok((reply, Some(stream))) = request.stream(master) else { return false };
+        self.listen(&reply, stream);
+        while let Next::Record(event) = self.next(limit) {
+            if let Some(id) = subscribed(&event) {
+                self.is_called(id);
+                return true;
+            }
+        }
+        self.disconnect();
+        false
     }
 
     /// Subscribes to another master, with its id.
@@ -79,6 +109,17 @@ impl Scheduler {
     /// Closes the stream; the framework lives on.
     pub fn disconnect(&mut self) {
         self.stream = None;
+        self.offers.clear();
+    }
+
+    /// Whether it has a stream, as far as it knows.
+    pub fn is_connected(&self) -> bool {
+        self.stream.is_some()
+    }
+
+    /// The master that it subscribed to last.
+    pub fn master(&self) -> SocketAddr {
+        self.master
     }
 
     /// Its framework id.
@@ -93,10 +134,19 @@ impl Scheduler {
 
     /// Sends a call; framework id and stream id are added.
     #[track_caller]
-    pub fn call(&self, mut call: Value) -> Reply {
+    pub fn call(&self, call: Value) -> Reply {
+        let what = format!("sending {}", call["type"]);
+        self.attempt(call, PATIENCE).or_fail(what)
+    }
+
+    /// Sends a call that may find nobody.
+    ///
+    /// # Errors
+    /// Nobody answers within the limit.
+    pub fn attempt(&self, mut call: Value, limit: Duration) -> io::Result<Reply> {
         call["framework_id"] = self.info["id"].clone();
         let request = Request::post(PATH, &call).header("Mesos-Stream-Id", self.stream_id.as_str());
-        request.send(self.master).or_fail(format!("sending {}", call["type"]))
+        request.within(limit).send(self.master)
     }
 
     /// Sends a call that the master must take.
@@ -171,6 +221,11 @@ impl Scheduler {
         self.tell(json!({"type": "ACKNOWLEDGE", "acknowledge": {
             "agent_id": status["agent_id"], "task_id": status["task_id"], "uuid": status["uuid"],
         }}));
+    }
+
+    /// An offer that was heard of, and not used yet nor rescinded, if there is one.
+    pub fn take_offer(&mut self) -> Option<Value> {
+        (!self.offers.is_empty()).then(|| self.offers.remove(0))
     }
 
     /// An offer that was not used yet nor rescinded.
@@ -256,4 +311,11 @@ impl Scheduler {
     pub fn ends(&self, task: &str) -> usize {
         self.states(task).iter().filter(|state| is_terminal(state)).count()
     }
+}
+
+/// The framework's id, where an event tells of the subscription.
+#[track_caller]
+fn subscribed(event: &Value) -> Option<Value> {
+    assert_ne!(event["type"], "ERROR", "{event}");
+    event["subscribed"].get("framework_id").cloned()
 }

@@ -144,4 +144,6 @@ pub struct Launch {
     pub task: Arc<v1::TaskInfo>,
     /// Time between SIGTERM and SIGKILL when nobody says otherwise.
     pub grace: Duration,
+    /// The epoch of the master that ordered it.
+    pub epoch: u64,
 }

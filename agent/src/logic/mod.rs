@@ -131,6 +131,11 @@ impl State {
         self.registered_link().is_some()
     }
 
+    /// The epoch of the master that it obeyed last.
+    pub fn epoch(&self) -> u64 {
+        self.epoch
+    }
+
     /// Containers of frameworks without checkpointing that still run or start: no restart finds them again.
     pub fn unsaved_containers(&self) -> Vec<model::ContainerId> {
         let unsaved = self.frameworks.values().filter(|f| !f.checkpoints());

@@ -200,6 +200,7 @@ fn restore(run: &RecoveredRun, framework: &v1::FrameworkInfo) -> Task {
         // It was checked before it was written.
         resources: Resources::from_wire(&run.info.resources).unwrap_or_default(),
         user: Some(user.unwrap_or_else(|| framework.user.clone())),
+        epoch: 0,
         stage: if state.is_terminal() || run.done { Stage::Ended } else { Stage::Launching },
         state,
         kill: None,

@@ -74,6 +74,8 @@ pub struct Task {
     pub resources: Resources,
     /// User it runs as.
     pub user: Option<String>,
+    /// The epoch of the master that ordered it, 0 in a later life of the agent.
+    pub epoch: u64,
     /// How far it has come.
     pub stage: Stage,
     /// The state last said of it; STAGING before anything was.

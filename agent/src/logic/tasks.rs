@@ -40,7 +40,7 @@ impl State {
         });
         let info = Arc::new(info);
         self.enlist(&framework, &info);
-        match accept(&run, task, &info) {
+        match accept(&run, task, &info, self.epoch) {
             Ok(task) => self.start(now, key, task, info, out),
             Err((task, why)) => {
                 self.insert(key.clone(), *task);
@@ -105,7 +105,8 @@ impl State {
         }
         task.stage = Stage::Launching;
         let grace = kill_policy(&task.info).unwrap_or(DEFAULT_GRACE);
-        let launch = Launch { run: task.run.clone(), framework, task: task.info.clone(), grace };
+        let (run, epoch) = (task.run.clone(), task.epoch);
+        let launch = Launch { run, framework, task: task.info.clone(), grace, epoch };
         out.push(Effect::Launch(Box::new(launch)));
     }
 
@@ -217,12 +218,14 @@ fn accept(
     run: &Arc<Run>,
     info: v1::TaskInfo,
     framework: &v1::FrameworkInfo,
+    epoch: u64,
 ) -> Result<Task, (Box<Task>, String)> {
     let user = info.command.as_ref().and_then(|c| c.user.clone()).unwrap_or_else(|| framework.user.clone());
     let mut task = Task {
         run: run.clone(),
         resources: Resources::none(),
         user: Some(user),
+        epoch,
         stage: Stage::Saving,
         state: TaskState::Staging,
         kill: None,

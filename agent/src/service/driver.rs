@@ -68,6 +68,8 @@ pub(crate) struct Driver {
     pub(crate) collector: Collector,
     /// Looks at the disk usage of tasks, if that is wanted.
     pub(crate) disk_watch: Option<JoinHandle<()>>,
+    /// The epoch of the master obeyed last, as the log has told it.
+    pub(crate) obeyed: u64,
 }
 
 /// What the loop listens to.
@@ -125,9 +127,18 @@ impl Driver {
             };
             tracing::debug!(?event, "event");
             self.state.step(self.clock.now(), event, &mut effects);
+            self.tell_epoch();
         };
         drop(ears);
         self.end(end).await
+    }
+
+    /// Said before anything that the new leader orders is done.
+    fn tell_epoch(&mut self) {
+        let epoch = self.state.epoch();
+        if std::mem::replace(&mut self.obeyed, epoch) != epoch {
+            tracing::info!(epoch, "obeying another leading master");
+        }
     }
 
     fn publish(&self) {
@@ -162,7 +173,7 @@ impl Driver {
             Effect::ForgetAgent => self.tell_disk(Order::ForgetAgent),
             Effect::Launch(launch) => {
                 tracing::info!(task = %launch.run.task, framework = %launch.run.framework,
-                    container = %launch.run.container, "launching");
+                    container = %launch.run.container, epoch = launch.epoch, "launching");
                 self.containers.launch(*launch, self.reports.clone());
             }
             Effect::Reattach { run } => {

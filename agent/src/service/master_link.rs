@@ -1,6 +1,7 @@
 //! The link to the leading master: found through the detector, made again whenever it ends.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use coordination::{Leader, LeaderAddress, LeaderDetector};
@@ -21,7 +22,8 @@ const KEEP_ALIVE_ANSWER: Duration = Duration::from_secs(20);
 /// Between two tries to connect; doubles up to the second.
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
-/// A link that lasted this long was a good one: the next try comes soon.
+/// A link that lasted this long was a good one, and so was one on which the master spoke, unless the agent left it: the
+/// next try comes soon.
 const GOOD: Duration = Duration::from_secs(10);
 /// How long the last words may take to leave.
 const LAST_WORDS: Duration = Duration::from_secs(1);
@@ -44,12 +46,16 @@ pub(crate) struct MasterLink {
     events: mpsc::Sender<Event>,
     links: u64,
     address: watch::Sender<Option<LeaderAddress>>,
+    /// The master that the last try was about.
+    tried: Option<LeaderAddress>,
 }
 
 /// Why a link ended.
 enum Ended {
     /// Another is to be made.
     Lost,
+    /// The same, of one that was good.
+    Broken,
     /// The agent ends.
     Closed,
 }
@@ -61,7 +67,7 @@ impl MasterLink {
         events: mpsc::Sender<Event>,
         address: watch::Sender<Option<LeaderAddress>>,
     ) -> MasterLink {
-        MasterLink { detector, orders, events, links: 0, address }
+        MasterLink { detector, orders, events, links: 0, address, tried: None }
     }
 
     pub(crate) async fn run(mut self) {
@@ -75,12 +81,24 @@ impl MasterLink {
         let mut pause = FIRST_PAUSE;
         loop {
             let began = tokio::time::Instant::now();
-            if matches!(self.once().await, Ended::Closed) {
-                return;
-            }
-            pause = if began.elapsed() > GOOD { FIRST_PAUSE } else { (pause * 2).min(LONGEST_PAUSE) };
-            if self.wait(tokio::time::sleep(pause)).await.is_none() {
-                return;
+            pause = match self.once().await {
+                Ended::Closed => return,
+                Ended::Broken => FIRST_PAUSE,
+                Ended::Lost if began.elapsed() > GOOD => FIRST_PAUSE,
+                Ended::Lost => (pause * 2).min(LONGEST_PAUSE),
+            };
+            // The pause spares a master that was tried; a new leader has not been.
+            let another = another(self.detector.leader(), self.tried.clone());
+            let paused = async move {
+                tokio::select! {
+                    () = tokio::time::sleep(pause) => false,
+                    () = another => true,
+                }
+            };
+            match self.wait(paused).await {
+                None => return,
+                Some(true) => pause = FIRST_PAUSE,
+                Some(false) => {}
             }
         }
     }
@@ -111,10 +129,23 @@ impl MasterLink {
             Some(None) => return Ended::Lost,
             Some(Some(address)) => address,
         };
-        let channel = match self.wait(connect(&address)).await {
+        self.tried = Some(address.clone());
+        // The host of a leader that is gone answers nothing for a long time.
+        let another = another(self.detector.leader(), self.tried.clone());
+        let connected = async {
+            tokio::select! {
+                connected = connect(&address) => Some(connected),
+                () = another => None,
+            }
+        };
+        let channel = match self.wait(connected).await {
             None => return Ended::Closed,
-            Some(Ok(channel)) => channel,
-            Some(Err(error)) => {
+            Some(Some(Ok(channel))) => channel,
+            Some(None) => {
+                tracing::info!(master = %address, "another master leads");
+                return Ended::Lost;
+            }
+            Some(Some(Err(error))) => {
                 tracing::warn!(master = %address, "can't connect to the master: {}", crate::chain(&error));
                 return Ended::Lost;
             }
@@ -145,7 +176,8 @@ impl MasterLink {
         if self.events.send(Event::LinkUp { link }).await.is_err() {
             return Ended::Closed;
         }
-        let hear = hear(link, client, ReceiverStream::new(outgoing), self.events.clone());
+        let spoken = AtomicBool::new(false);
+        let hear = hear(link, client, ReceiverStream::new(outgoing), self.events.clone(), &spoken);
         tokio::pin!(hear);
         let moved = async {
             let moved = |now: &Option<Leader>| now.as_ref().map(|leader| &leader.address) != Some(&address);
@@ -158,7 +190,7 @@ impl MasterLink {
             tokio::select! {
                 why = &mut hear => {
                     tracing::warn!(master = %address, "the link to the master ended: {why}");
-                    return Ended::Lost;
+                    return if spoken.load(Ordering::Relaxed) { Ended::Broken } else { Ended::Lost };
                 }
                 () = &mut moved => {
                     tracing::info!(master = %address, "another master leads");
@@ -185,6 +217,16 @@ impl MasterLink {
     }
 }
 
+/// Waits until a master leads that is another one than `tried`.
+async fn another(mut leader: watch::Receiver<Option<Leader>>, tried: Option<LeaderAddress>) {
+    let is_another =
+        |now: &Option<Leader>| now.as_ref().is_some_and(|leader| Some(&leader.address) != tried.as_ref());
+    if leader.wait_for(is_another).await.is_err() {
+        // A detector that is gone keeps its last answer.
+        std::future::pending::<()>().await;
+    }
+}
+
 async fn connect(address: &LeaderAddress) -> Result<Channel, tonic::transport::Error> {
     Endpoint::from_shared(format!("http://{address}"))?
         .connect_timeout(CONNECT_TIMEOUT)
@@ -196,12 +238,13 @@ async fn connect(address: &LeaderAddress) -> Result<Channel, tonic::transport::E
         .await
 }
 
-/// Passes on what the master says, until the link ends; gives the reason.
+/// Passes on what the master says, until the link ends; gives the reason. `spoken` tells whether it said anything.
 async fn hear(
     link: LinkId,
     mut client: AgentLinkClient<Channel>,
     outgoing: ReceiverStream<FromAgent>,
     events: mpsc::Sender<Event>,
+    spoken: &AtomicBool,
 ) -> String {
     let mut incoming = match client.attach(outgoing).await {
         Ok(response) => response.into_inner(),
@@ -210,6 +253,7 @@ async fn hear(
     loop {
         match incoming.message().await {
             Ok(Some(message)) => {
+                spoken.store(true, Ordering::Relaxed);
                 let Some(body) = message.body else { continue };
                 let said = Event::LinkSays { link, epoch: message.epoch, body: Box::new(body) };
                 if events.send(said).await.is_err() {
@@ -224,4 +268,76 @@ async fn hear(
 
 fn describe(status: &tonic::Status) -> String {
     format!("{:?}: {}", status.code(), status.message())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::SocketAddr;
+
+    use tokio::net::{TcpListener, TcpSocket, TcpStream};
+
+    use super::*;
+
+    struct Told(watch::Sender<Option<Leader>>);
+
+    impl LeaderDetector for Told {
+        fn leader(&self) -> watch::Receiver<Option<Leader>> {
+            self.0.subscribe()
+        }
+    }
+
+    fn at(address: SocketAddr) -> Option<Leader> {
+        Some(Leader::from(LeaderAddress { host: address.ip().to_string(), port: address.port() }))
+    }
+
+    /// An address that answers no more than one connection: as that of a host that is gone.
+    async fn silent() -> (TcpListener, Vec<TcpStream>) {
+        let socket = TcpSocket::new_v4().unwrap();
+        socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+        let listener = socket.listen(0).unwrap();
+        let address = listener.local_addr().unwrap();
+        let mut taken = Vec::new();
+        while let Ok(connected) =
+            tokio::time::timeout(Duration::from_millis(200), TcpStream::connect(address)).await
+        {
+            taken.push(connected.unwrap());
+        }
+        (listener, taken)
+    }
+
+    #[tokio::test]
+    async fn a_new_leader_is_tried_while_the_former_one_does_not_answer() {
+        let (former, _taken) = silent().await;
+        let next = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let told = watch::Sender::new(at(former.local_addr().unwrap()));
+        let (order, orders) = mpsc::unbounded_channel();
+        let (events, _heard) = mpsc::channel(1);
+        let link = MasterLink::new(Arc::new(Told(told.clone())), orders, events, watch::Sender::new(None));
+        let running = tokio::spawn(link.run());
+        order.send(LinkOrder::Connect).unwrap();
+        // It looks for the leader and then at who leads, once each while it tries.
+        let trying = told.clone();
+        while trying.receiver_count() < 2 {
+            tokio::task::yield_now().await;
+        }
+        told.send_replace(at(next.local_addr().unwrap()));
+        let came = tokio::time::timeout(CONNECT_TIMEOUT / 2, next.accept()).await;
+        assert!(came.is_ok(), "it waits for the former one");
+        running.abort();
+    }
+
+    #[tokio::test]
+    async fn only_another_leader_is_news() {
+        let (one, two) = (at("127.0.0.1:1".parse().unwrap()), at("127.0.0.1:2".parse().unwrap()));
+        let tried = one.as_ref().map(|leader| leader.address.clone());
+        let (told, leader) = watch::channel(one.clone());
+        let news = another(leader, tried);
+        tokio::pin!(news);
+        for same in [None, one] {
+            told.send_replace(same);
+            assert!(tokio::time::timeout(Duration::from_millis(20), &mut news).await.is_err());
+        }
+        told.send_replace(two);
+        news.await;
+    }
 }

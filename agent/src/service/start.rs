@@ -164,6 +164,7 @@ async fn begin(
         disk_watch_interval: config.disk_watch_interval,
         collector,
         disk_watch,
+        obeyed: 0,
     };
     let ears = Ears {
         inputs: inputs_out,

@@ -1,5 +1,7 @@
 //! The link: registration, reconnection, restarts of either side, the ends of an agent.
 
+use std::time::Duration;
+
 use agent::logic::Found;
 use wire::link;
 use wire::link::from_agent::Body;
@@ -44,6 +46,21 @@ async fn a_cut_link_is_made_again() {
     assert_eq!(hello.frameworks[0].name, "F");
     let mut registered = agent.registered();
     registered.wait_for(|registered| *registered).await.unwrap();
+    agent.stop().await.unwrap();
+}
+
+#[tokio::test]
+async fn links_that_are_cut_one_after_another_are_made_again_soon() {
+    let mut set = Set::new().await;
+    let agent = set.agent().await;
+    set.master.register().await;
+    let began = std::time::Instant::now();
+    // A master that took the agent is none that others must be spared: after eight doublings the pause would be the longest.
+    for _ in 0..8 {
+        set.master.cut();
+        set.master.register().await;
+    }
+    assert!(began.elapsed() < Duration::from_secs(10), "{:?}", began.elapsed());
     agent.stop().await.unwrap();
 }
 

@@ -12,7 +12,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use futures_util::stream::{self, StreamExt as _, TryStreamExt as _};
-use zookeeper_client::{CreateMode, Error, MultiReadResult, MultiWriteError, MultiWriteResult};
+use zookeeper_client::{CreateMode, Error, MultiReadResult, MultiWriteError, MultiWriteResult, Stat};
 
 use super::Session;
 use crate::lease::Moment;
@@ -120,7 +120,22 @@ struct Head {
 #[derive(Clone, Debug)]
 struct Held {
     head: Head,
+    place: Place,
+}
+
+/// Where a write of the head stands.
+#[derive(Clone, Copy, Debug)]
+struct Place {
+    /// Among the writes of this node.
     version: i32,
+    /// Among all writes of the ensemble; 0 where it is not told, of a node that was just made.
+    zxid: i64,
+}
+
+impl Place {
+    fn of(stat: &Stat) -> Place {
+        Place { version: stat.version, zxid: stat.mzxid }
+    }
 }
 
 /// The records, and the right to write them once taken over.
@@ -155,8 +170,11 @@ impl Records {
             let before = self.head().await?;
             let epoch = before.as_ref().map_or(0, |held| held.head.epoch).saturating_add(1).max(least);
             let head = Head { format: FORMAT, epoch, serial: 0, writer: writer.clone() };
-            match self.write_head(&head, before.map(|held| held.version)).await? {
-                Some(version) => self.held = Some(Held { head, version }),
+            match self.write_head(&head, before.map(|held| held.place.version)).await? {
+                Some(place) => {
+                    tracing::info!(epoch, zxid = place.zxid, "registry taken over");
+                    self.held = Some(Held { head, place });
+                }
                 // Somebody wrote meanwhile. An answer that was lost looks the same; then the epoch rises once more.
                 None => continue,
             }
@@ -224,19 +242,19 @@ impl Records {
         let head = Head { serial: held.head.serial + 1, ..held.head.clone() };
         let steps = self.steps(changes);
         loop {
-            match self.multi(&head, Some(held.version), &steps).await {
-                Ok(version) => return self.settled(head, version, steps),
+            match self.multi(&head, Some(held.place.version), &steps).await {
+                Ok(place) => return self.settled(head, place, steps),
                 Err(Failed::Fenced(why)) => {
                     // Our own write, which was answered too late, may be what moved the head.
                     return match self.is_written(&head).await? {
-                        Some(version) => self.settled(head, version, steps),
+                        Some(place) => self.settled(head, place, steps),
                         None => Err(RecordsError::Fenced(why)),
                     };
                 }
                 Err(Failed::Unknown(error)) => {
                     tracing::warn!(%error, "the answer to a write of the registry was lost; looking what became of it");
                     match self.find_out(&held, &head).await? {
-                        Some(version) => return self.settled(head, version, steps),
+                        Some(place) => return self.settled(head, place, steps),
                         None => continue,
                     }
                 }
@@ -245,7 +263,9 @@ impl Records {
         }
     }
 
-    fn settled(&mut self, head: Head, version: i32, steps: Vec<Step>) -> Result<(), RecordsError> {
+    fn settled(&mut self, head: Head, place: Place, steps: Vec<Step>) -> Result<(), RecordsError> {
+        let Head { epoch, serial, .. } = head;
+        tracing::debug!(epoch, serial, zxid = place.zxid, steps = steps.len(), "registry written");
         for step in steps {
             match step {
                 Step::MakeShard(shard) => drop(self.shards.insert(shard)),
@@ -254,16 +274,16 @@ impl Records {
                 Step::Delete(key) => drop(self.known.remove(&key)),
             }
         }
-        self.held = Some(Held { head, version });
+        self.held = Some(Held { head, place });
         Ok(())
     }
 
-    /// What became of a write: its version when it is done, none when it is not. Asks until the ensemble answers.
-    async fn find_out(&self, before: &Held, head: &Head) -> Result<Option<i32>, RecordsError> {
+    /// What became of a write: its place when it is done, none when it is not. Asks until the ensemble answers.
+    async fn find_out(&self, before: &Held, head: &Head) -> Result<Option<Place>, RecordsError> {
         loop {
             tokio::time::sleep(PAUSE).await;
             match self.head().await {
-                Ok(Some(now)) if now.head == *head => return Ok(Some(now.version)),
+                Ok(Some(now)) if now.head == *head => return Ok(Some(now.place)),
                 Ok(Some(now)) if now.head == before.head => return Ok(None),
                 Ok(_) => return Err(RecordsError::Fenced("another master has taken over")),
                 Err(RecordsError::Ensemble { source, .. }) if is_passing(&source) => {}
@@ -272,9 +292,9 @@ impl Records {
         }
     }
 
-    async fn is_written(&self, head: &Head) -> Result<Option<i32>, RecordsError> {
+    async fn is_written(&self, head: &Head) -> Result<Option<Place>, RecordsError> {
         let now = self.head().await?;
-        Ok(now.filter(|now| now.head == *head).map(|now| now.version))
+        Ok(now.filter(|now| now.head == *head).map(|now| now.place))
     }
 
     /// The operations that make the changes, in order; the last one for each record counts.
@@ -304,7 +324,7 @@ impl Records {
     }
 
     /// One transaction: the own node is there, the head is as expected and becomes `head`, then the steps.
-    async fn multi(&self, head: &Head, version: Option<i32>, steps: &[Step]) -> Result<i32, Failed> {
+    async fn multi(&self, head: &Head, version: Option<i32>, steps: &[Step]) -> Result<Place, Failed> {
         let mut writer = self.session.client.new_multi_writer();
         let own = usize::from(self.session.own.is_some());
         if let Some(node) = &self.session.own {
@@ -328,8 +348,11 @@ impl Records {
         }
         match writer.commit().await {
             Ok(done) => match done.get(own) {
-                Some(MultiWriteResult::SetData { stat }) => Ok(stat.version),
-                Some(MultiWriteResult::Create { .. }) => Ok(0),
+                Some(MultiWriteResult::SetData { stat }) => Ok(Place::of(stat)),
+                // Servers of some versions answer it without a stat.
+                Some(MultiWriteResult::Create { stat, .. }) => {
+                    Ok(Place { version: 0, zxid: stat.mzxid.max(0) })
+                }
                 _ => Err(Failed::Other(Error::UnexpectedError("an answer that doesn't fit".to_owned()))),
             },
             Err(MultiWriteError::OperationFailed { index, source }) => Err(match source {
@@ -350,9 +373,9 @@ impl Records {
     }
 
     /// Writes the head alone; none when it isn't as expected.
-    async fn write_head(&self, head: &Head, version: Option<i32>) -> Result<Option<i32>, RecordsError> {
+    async fn write_head(&self, head: &Head, version: Option<i32>) -> Result<Option<Place>, RecordsError> {
         match self.multi(head, version, &[]).await {
-            Ok(version) => Ok(Some(version)),
+            Ok(place) => Ok(Some(place)),
             Err(Failed::Fenced("another master has taken over") | Failed::Unknown(_)) => {
                 tokio::time::sleep(PAUSE).await;
                 Ok(None)
@@ -377,7 +400,7 @@ impl Records {
             .and_then(|head| head["format"].as_u64());
         match (format, serde_json::from_slice::<Head>(&content)) {
             (Some(found), _) if found > FORMAT => Err(RecordsError::Newer { path: root, found }),
-            (_, Ok(head)) => Ok(Some(Held { head, version: stat.version })),
+            (_, Ok(head)) => Ok(Some(Held { head, place: Place::of(&stat) })),
             (_, Err(_)) => Err(RecordsError::Damaged { path: root }),
         }
     }

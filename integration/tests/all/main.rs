@@ -5,6 +5,7 @@
 mod agent_images;
 mod api;
 mod calls;
+mod chaos;
 mod cli;
 mod docs;
 mod failures;
@@ -19,6 +20,7 @@ mod limits;
 mod many_tasks;
 mod masterless;
 mod metrics;
+mod network;
 mod progress;
 mod pull;
 mod readers;

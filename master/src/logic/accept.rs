@@ -190,7 +190,6 @@ fn launch(
         check.r#type = validate::implied_type(check).map(Into::into);
     }
     let task = launched(&framework_info, framework, &info, resources);
-    tracing::info!(framework_id = %framework, task_id = %task.id, agent_id = %task.agent, resources = %task.resources, "task launched");
     let message = link::RunTask { framework: Some((*framework_info).clone()), task: Some(info) };
     state.to_agent(&task.agent, Body::RunTask(message), out);
     let key = (task.framework.clone(), task.id.clone());

@@ -5,9 +5,9 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use coordination::{Leadership, Tenure};
-use model::Timestamp;
+use model::{Resources, Timestamp};
 use tokio::sync::{mpsc, oneshot, watch};
-use wire::link::{FromMaster, from_master};
+use wire::link::{FromMaster, RunTask, from_master};
 
 use super::handle::{Ends, Handle, Input, LinkEnd, StreamEnd, WatchEnd};
 use super::outbox::Outbox;
@@ -336,6 +336,9 @@ impl Driver {
 
     fn send_to_agent(&mut self, link: LinkId, body: from_master::Body) {
         let Some(LinkEnd { outbox: Some(outbox), .. }) = self.links.get(&link) else { return };
+        if let from_master::Body::RunTask(launch) = &body {
+            log_launch(self.epoch, launch);
+        }
         let message = FromMaster { epoch: self.epoch, body: Some(body) };
         if outbox.push(Box::new(message)).is_err()
             && let Some(LinkEnd { outbox: Some(outbox), lifeline }) = self.links.remove(&link)
@@ -423,6 +426,15 @@ impl Driver {
 /// Whether a tenure is the one that goes on.
 fn is_in(tenure: &Tenure, now: &Leadership) -> bool {
     now.tenure().is_some_and(|now| now.lease.is(&tenure.lease))
+}
+
+/// Said where it leaves: what a step wants after its master has lost the leadership is not done.
+fn log_launch(epoch: u64, launch: &RunTask) {
+    let (Some(framework), Some(task)) = (&launch.framework, &launch.task) else { return };
+    let framework_id = framework.id.as_ref().map_or("", |id| id.value.as_str());
+    let (task_id, agent_id) = (task.task_id.value.as_str(), task.agent_id.value.as_str());
+    let resources = Resources::from_wire(&task.resources).unwrap_or_default();
+    tracing::info!(%framework_id, %task_id, %agent_id, epoch, %resources, "task launched");
 }
 
 fn cut<T>(outbox: Option<Outbox<T>>, lifeline: &Lifeline) {

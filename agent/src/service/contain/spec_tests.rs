@@ -49,6 +49,7 @@ pub(super) fn launch(task: v1::TaskInfo) -> Launch {
         }),
         task: Arc::new(task),
         grace: Duration::from_secs(3),
+        epoch: 0,
     }
 }
 

@@ -1,0 +1,173 @@
+//! Three masters, an ensemble of three servers and five agents, each on a host of its own, and the test on another.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use integration::client::Request;
+use integration::leftovers::Inventory;
+use integration::masters::leads;
+use integration::{Cluster, Ensemble, Host, Masters, Network, Options, OrFail, within};
+
+pub const SERVERS: u16 = 3;
+pub const MASTERS: u16 = 3;
+pub const AGENTS: u16 = 5;
+/// How long all may take to be as it was once nothing fails any more.
+pub const RECOVERY: Duration = Duration::from_secs(120);
+/// Between two looks at who leads.
+const LOOK: Duration = Duration::from_millis(100);
+
+/// Everything there is. Agents end first, the network last.
+pub struct Town {
+    pub lookout: Lookout,
+    pub agents: Vec<Cluster>,
+    pub masters: Masters,
+    pub network: Network,
+    /// The agents' ids.
+    pub ids: BTreeSet<String>,
+}
+
+impl Town {
+    pub fn build() -> Town {
+        let network = Network::of(u8::try_from(1 + SERVERS + MASTERS + AGENTS).or_fail("not too many hosts"));
+        let ensemble = Ensemble::on(hosts(&network, 1, SERVERS));
+        let masters = Masters::on(hosts(&network, 1 + SERVERS, MASTERS), ensemble, &["--insecure"]);
+        let agents = hosts(&network, 1 + SERVERS + MASTERS, AGENTS).into_iter().map(|host| {
+            let options = Options { host: Some(host), found: Some(masters.url()), ..Options::default() };
+            let mut agent = Cluster::empty(options.agent("--insecure"));
+            agent.start_agent();
+            agent
+        });
+        let agents = agents.collect();
+        let lookout = Lookout::over((0..MASTERS).map(|master| masters.address(master)).collect());
+        let mut town = Town { lookout, agents, masters, network, ids: BTreeSet::new() };
+        town.ids = town.whole();
+        town
+    }
+
+    /// The hosts of the ensemble's servers, of the masters, of the agents.
+    pub fn servers(&self) -> Vec<Host> {
+        hosts(&self.network, 1, SERVERS)
+    }
+
+    pub fn masters(&self) -> Vec<Host> {
+        hosts(&self.network, 1 + SERVERS, MASTERS)
+    }
+
+    pub fn agents(&self) -> Vec<Host> {
+        hosts(&self.network, 1 + SERVERS + MASTERS, AGENTS)
+    }
+
+    /// The master that leads now, as far as can be seen.
+    pub fn leader(&self) -> Option<u16> {
+        let at = self.lookout.leader()?;
+        (0..MASTERS).find(|master| self.masters.address(*master) == at)
+    }
+
+    /// Waits until all agents are registered; their ids.
+    #[track_caller]
+    pub fn whole(&self) -> BTreeSet<String> {
+        within(RECOVERY, "all agents are registered with the leader", || {
+            Some(self.active("/slaves", "slaves")?).filter(|ids| ids.len() == usize::from(AGENTS))
+        })
+    }
+
+    /// The ids of all frameworks, which must be active.
+    #[track_caller]
+    pub fn frameworks(&self) -> BTreeSet<String> {
+        within(RECOVERY, "all frameworks are subscribed", || self.active("/frameworks", "frameworks"))
+    }
+
+    /// The ids of what a page of the leader lists; none unless all of it is active.
+    fn active(&self, page: &str, list: &str) -> Option<BTreeSet<String>> {
+        let request = Request::new("GET", page).within(Duration::from_secs(2));
+        let reply = request.send(self.lookout.leader()?).ok().filter(|reply| reply.status == 200)?.json();
+        let all = reply[list].as_array()?;
+        all.iter().map(|one| Some(one["id"].as_str().filter(|_| one["active"] == true)?.to_owned())).collect()
+    }
+
+    /// What the agents' hosts have of them.
+    pub fn inventories(&self) -> Vec<Inventory> {
+        self.agents.iter().map(Cluster::inventory).collect()
+    }
+
+    /// How often each task's command was begun, by what is in the sandboxes of all agents.
+    pub fn begun(&self) -> BTreeMap<(String, String), usize> {
+        let mut begun = BTreeMap::new();
+        let frameworks = self.agents.iter().flat_map(|agent| {
+            below(&agent.work_dir().join("slaves"))
+                .into_iter()
+                .flat_map(|(_, dir)| below(&dir.join("frameworks")))
+        });
+        for (framework, dir) in frameworks {
+            for (task, dir) in below(&dir.join("executors")) {
+                let runs = below(&dir.join("runs"));
+                let output = |dir: &Path| fs::read_to_string(dir.join("stdout")).unwrap_or_default();
+                let times = runs.iter().map(|(_, run)| output(run).matches("begun").count()).sum::<usize>();
+                *begun.entry((framework.clone(), task)).or_default() += times;
+            }
+        }
+        begun
+    }
+}
+
+fn hosts(network: &Network, first: u16, count: u16) -> Vec<Host> {
+    (first..first + count).map(|number| network.host(usize::from(number))).collect()
+}
+
+/// Folders in a folder; links to them are not.
+fn below(dir: &Path) -> Vec<(String, PathBuf)> {
+    let entries = fs::read_dir(dir).into_iter().flatten().flatten();
+    let folders = entries.filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()));
+    folders.map(|entry| (entry.file_name().to_string_lossy().into_owned(), entry.path())).collect()
+}
+
+/// Sees who leads, on a thread of its own: a master that is stopped keeps whoever asks it waiting.
+pub struct Lookout {
+    seen: Arc<Mutex<Option<SocketAddr>>>,
+    ends: Arc<AtomicBool>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Lookout {
+    fn over(masters: Vec<SocketAddr>) -> Lookout {
+        let (seen, ends) = (Arc::new(Mutex::new(None)), Arc::new(AtomicBool::new(false)));
+        let (sees, until) = (seen.clone(), ends.clone());
+        let thread = std::thread::spawn(move || {
+            while !until.load(Ordering::SeqCst) {
+                let now = leader_among(&masters, *sees.lock().unwrap_or_else(PoisonError::into_inner));
+                *sees.lock().unwrap_or_else(PoisonError::into_inner) = now;
+                std::thread::park_timeout(LOOK);
+            }
+        });
+        Lookout { seen, ends, thread: Some(thread) }
+    }
+
+    pub fn leader(&self) -> Option<SocketAddr> {
+        *self.seen.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for Lookout {
+    fn drop(&mut self) {
+        self.ends.store(true, Ordering::SeqCst);
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}
+
+/// Who says that he leads; the one of before, where two do.
+fn leader_among(masters: &[SocketAddr], before: Option<SocketAddr>) -> Option<SocketAddr> {
+    let leading = |master: &SocketAddr| leads(*master).then_some(*master);
+    let all: Vec<SocketAddr> = std::thread::scope(|scope| {
+        let asked: Vec<_> = masters.iter().map(|master| scope.spawn(move || leading(master))).collect();
+        asked.into_iter().filter_map(|answer| answer.join().ok().flatten()).collect()
+    });
+    before.filter(|before| all.contains(before)).or(all.first().copied())
+}
