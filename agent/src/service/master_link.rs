@@ -4,8 +4,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use coordination::{Leader, LeaderAddress, LeaderDetector};
+use hyper_util::rt::TokioIo;
+use security::ClientTls;
+use security::credentials::Credential;
+use tokio::net::TcpStream;
 use tokio::sync::{mpsc, watch};
 use tokio_stream::wrappers::ReceiverStream;
+use tonic::Request;
+use tonic::metadata::AsciiMetadataValue;
 use tonic::transport::{Channel, Endpoint};
 use wire::link::agent_link_client::AgentLinkClient;
 use wire::link::{self, FromAgent, from_agent};
@@ -37,9 +43,16 @@ pub(crate) enum LinkOrder {
     Say(LinkId, Box<from_agent::Body>),
 }
 
+/// How the master is reached, and as whom.
+pub(crate) struct Reach {
+    pub(crate) tls: Option<ClientTls>,
+    pub(crate) login: Option<Credential>,
+}
+
 /// The task that keeps the link. It ends, after its last words, when the orders do.
 pub(crate) struct MasterLink {
     detector: Arc<dyn LeaderDetector>,
+    reach: Reach,
     orders: mpsc::UnboundedReceiver<LinkOrder>,
     events: mpsc::Sender<Event>,
     links: u64,
@@ -57,11 +70,12 @@ enum Ended {
 impl MasterLink {
     pub(crate) fn new(
         detector: Arc<dyn LeaderDetector>,
+        reach: Reach,
         orders: mpsc::UnboundedReceiver<LinkOrder>,
         events: mpsc::Sender<Event>,
         address: watch::Sender<Option<LeaderAddress>>,
     ) -> MasterLink {
-        MasterLink { detector, orders, events, links: 0, address }
+        MasterLink { detector, reach, orders, events, links: 0, address }
     }
 
     pub(crate) async fn run(mut self) {
@@ -111,7 +125,7 @@ impl MasterLink {
             Some(None) => return Ended::Lost,
             Some(Some(address)) => address,
         };
-        let channel = match self.wait(connect(&address)).await {
+        let channel = match self.wait(connect(address.clone(), self.reach.tls.clone())).await {
             None => return Ended::Closed,
             Some(Ok(channel)) => channel,
             Some(Err(error)) => {
@@ -145,7 +159,7 @@ impl MasterLink {
         if self.events.send(Event::LinkUp { link }).await.is_err() {
             return Ended::Closed;
         }
-        let hear = hear(link, client, ReceiverStream::new(outgoing), self.events.clone());
+        let hear = hear(link, client, self.greeting(outgoing), self.events.clone());
         tokio::pin!(hear);
         let moved = async {
             let moved = |now: &Option<Leader>| now.as_ref().map(|leader| &leader.address) != Some(&address);
@@ -185,22 +199,45 @@ impl MasterLink {
     }
 }
 
-async fn connect(address: &LeaderAddress) -> Result<Channel, tonic::transport::Error> {
-    Endpoint::from_shared(format!("http://{address}"))?
+impl MasterLink {
+    /// What a link begins with: who this agent is, if it has been told, and all that it will say.
+    fn greeting(&self, outgoing: mpsc::Receiver<FromAgent>) -> Request<ReceiverStream<FromAgent>> {
+        let mut request = Request::new(ReceiverStream::new(outgoing));
+        let login =
+            self.reach.login.as_ref().and_then(|login| login.basic().parse::<AsciiMetadataValue>().ok());
+        if let Some(mut login) = login {
+            login.set_sensitive(true);
+            request.metadata_mut().insert("authorization", login);
+        }
+        request
+    }
+}
+
+async fn connect(address: LeaderAddress, tls: Option<ClientTls>) -> Result<Channel, tonic::transport::Error> {
+    let scheme = if tls.is_some() { "https" } else { "http" };
+    let endpoint = Endpoint::from_shared(format!("{scheme}://{address}"))?
         .connect_timeout(CONNECT_TIMEOUT)
         .tcp_nodelay(true)
         .http2_keep_alive_interval(KEEP_ALIVE)
         .keep_alive_timeout(KEEP_ALIVE_ANSWER)
-        .keep_alive_while_idle(true)
-        .connect()
-        .await
+        .keep_alive_while_idle(true);
+    let Some(tls) = tls else { return endpoint.connect().await };
+    let secure = tower::service_fn(move |_: http::Uri| {
+        let (address, tls) = (address.clone(), tls.clone());
+        async move {
+            let stream = TcpStream::connect((address.host.as_str(), address.port)).await?;
+            stream.set_nodelay(true)?;
+            tls.connect(&address.host, stream).await.map(TokioIo::new)
+        }
+    });
+    endpoint.connect_with_connector(secure).await
 }
 
 /// Passes on what the master says, until the link ends; gives the reason.
 async fn hear(
     link: LinkId,
     mut client: AgentLinkClient<Channel>,
-    outgoing: ReceiverStream<FromAgent>,
+    outgoing: Request<ReceiverStream<FromAgent>>,
     events: mpsc::Sender<Event>,
 ) -> String {
     let mut incoming = match client.attach(outgoing).await {
@@ -222,6 +259,12 @@ async fn hear(
     }
 }
 
+/// With what it comes from: that is where TLS says why.
 fn describe(status: &tonic::Status) -> String {
-    format!("{:?}: {}", status.code(), status.message())
+    let mut text = format!("{:?}: {}", status.code(), status.message());
+    if let Some(source) = std::error::Error::source(status) {
+        text.push_str(": ");
+        text.push_str(&crate::chain(source));
+    }
+    text
 }
