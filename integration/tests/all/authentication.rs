@@ -366,6 +366,7 @@ fn closed_endpoints_are_closed_in_all_spellings() {
             assert_eq!(refused.text(), format!("Endpoint '{path}' is disabled"));
         }
         ask(at, "POST", "/api/v1", None).expect(403);
+        eventually("the master leads", || (ask(at, "GET", "/slaves", None).status == 200).then_some(()));
         for open in ["/state-summary", "/slaves", "/files/debug", "/health"] {
             ask(at, "GET", open, None).expect(200);
         }
