@@ -32,6 +32,7 @@ python3-venv|/usr/share/doc/python3-venv|keeps what it needs apart
 nodejs|/usr/bin/node|runs another one
 npm|/usr/bin/npm|fetches it
 g++|/usr/bin/g++|compiles the engine of the fuzz targets
+openssl|/usr/bin/openssl|makes certificates
 curl|/usr/bin/curl|examples of the documentation
 jq|/usr/bin/jq|examples of the documentation
 procps|/usr/bin/pgrep|examples of the documentation"

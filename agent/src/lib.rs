@@ -59,6 +59,12 @@ pub enum AgentError {
         #[source]
         source: std::io::Error,
     },
+    /// TLS was asked for and can't be had.
+    #[error(transparent)]
+    Tls(#[from] security::TlsError),
+    /// Files of authentication can't be used.
+    #[error(transparent)]
+    Gate(#[from] security::GateError),
     /// A folder can't be used.
     #[error("can't {operation} {path}")]
     Folder {

@@ -5,11 +5,15 @@ use std::time::Duration;
 
 use anyhow::{Context as _, anyhow, bail};
 use coordination::{BadWhereabouts, LeaderAddress, Whereabouts};
+use http::HeaderValue;
 use model::flags::{Flag, Form};
 use sdk::http::{Ask, Http, HttpError};
+use security::credentials::{Credential, read_one};
+use security::tls;
+use security::{ClientTls, TlsSettings};
 use serde_json::Value;
 
-use crate::context::{Trouble, usage};
+use crate::context::{Trouble, failed, usage};
 use crate::flags::Flags;
 
 /// `--master` of every command that asks one.
@@ -19,6 +23,18 @@ pub const MASTER: Flag = Flag::new(
     Some("127.0.0.1:5050"),
     "The master: host:port, or the ensemble that knows it: zk://host1:2181,…/path.",
 );
+/// How every command that asks a master reaches it.
+pub const REACH: &[&[Flag]] = &[tls::flags::TLS, LOGIN];
+/// Who asks. Files, because everybody sees the arguments of a process.
+const LOGIN: &[Flag] = &[
+    Flag::new(
+        "credential",
+        Form::Path,
+        None,
+        "File with a login: {\"principal\":...,\"secret\":...} or a line of both.",
+    ),
+    Flag::new("token_file", Form::Path, None, "File with a token, instead of a login."),
+];
 /// How long an ensemble is asked who leads.
 const FINDING: Duration = Duration::from_secs(15);
 /// `--json` of every command that prints a table.
@@ -33,6 +49,36 @@ pub fn master(flags: &Flags) -> Result<Whereabouts, Trouble> {
     // An ensemble's URL may hold a password.
     let shown = if text.starts_with("zk://") { "zk://…" } else { text };
     text.parse().map_err(|error: BadWhereabouts| usage(format!("--master={shown}: {error}")))
+}
+
+/// What masters and agents are asked through.
+///
+/// # Errors
+/// Flags or files about TLS and logins that can't be used.
+pub fn http(flags: &Flags) -> Result<Http, Trouble> {
+    let tls = TlsSettings::from_flags(&flags.values)?.map(ClientTls::load).transpose().map_err(failed)?;
+    let login = match (credential(flags)?, flags.values.path("token_file")) {
+        (Some(_), Some(_)) => return Err(usage("--credential and --token_file: give one of them")),
+        (Some(credential), None) => Some(credential.basic()),
+        (None, Some(path)) => {
+            let token = std::fs::read_to_string(&path);
+            let token = token.with_context(|| format!("--token_file={}: can't be read", path.display()));
+            Some(format!("Bearer {}", token.map_err(failed)?.trim()))
+        }
+        (None, None) => None,
+    };
+    let header = login.map(HeaderValue::try_from).transpose();
+    let header = header.map_err(|_| usage("--token_file: there is no token in it"))?;
+    Ok(Http::secured(tls, header))
+}
+
+/// The login that commands have.
+///
+/// # Errors
+/// A file that can't be used.
+pub fn credential(flags: &Flags) -> Result<Option<Credential>, Trouble> {
+    let path = flags.values.path("credential");
+    path.map(|path| read_one("credential", &path)).transpose().map_err(failed)
 }
 
 /// The master that leads now.

@@ -67,6 +67,7 @@ pub const TARGETS: &[Target] = &[
     target("attributes", 2 * KB, (MB, 1000), targets::flags::attributes),
     target("agent_flags", 4 * KB, (2 * MB, 1000), targets::flags::agent),
     target("master_flags", 4 * KB, (2 * MB, 1000), targets::flags::master),
+    target("security", 4 * KB, (MB, 400), targets::security::any),
     target("spec", 8 * KB, (MB, 400), targets::streams::spec),
     target("ending", 4 * KB, (MB, 400), targets::streams::ending),
 ];

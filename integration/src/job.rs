@@ -17,7 +17,8 @@ pub fn bound(program: impl AsRef<Path>) -> Command {
     command.args(["--pdeathsig", "KILL", "--"]).arg(program.as_ref());
     for (name, _) in std::env::vars_os() {
         // Flags come from variables, too.
-        if ["TEPUI_", "MESOS_"].iter().any(|prefix| name.to_string_lossy().starts_with(prefix)) {
+        if ["TEPUI_", "MESOS_", "LIBPROCESS_"].iter().any(|prefix| name.to_string_lossy().starts_with(prefix))
+        {
             command.env_remove(name);
         }
     }

@@ -7,9 +7,23 @@ use std::time::Duration;
 
 use coordination::{BadUrl, EnsembleUrl};
 use model::flags::{BadFlag, Values, bad};
+use security::{GateSettings, TlsSettings};
 use wire::v1::DomainInfo;
 
 use crate::service::{LINK_LIMITS, Limits, Patience, STREAM_LIMITS, WATCH_LIMITS};
+
+/// Mesos' realm of requests that only look.
+pub const READONLY: &str = "mesos-master-readonly";
+/// Mesos' realm of requests that may change something.
+pub const READWRITE: &str = "mesos-master-readwrite";
+/// Mesos' realm of schedulers.
+pub const SCHEDULER: &str = "mesos-master-scheduler";
+
+const REALMS: &[(&str, &str)] = &[
+    ("authenticate_http_readonly", READONLY),
+    ("authenticate_http_readwrite", READWRITE),
+    ("authenticate_http_frameworks", SCHEDULER),
+];
 
 /// Where the registry is kept.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -37,6 +51,12 @@ pub struct Config {
     pub hostname: Option<String>,
     /// Find a name when none is given.
     pub hostname_lookup: bool,
+    /// TLS of the port, if it is spoken.
+    pub tls: Option<TlsSettings>,
+    /// What stands before the routes.
+    pub gate: GateSettings,
+    /// Agents need a login.
+    pub authenticate_agents: bool,
     /// The ensemble in which masters contend, if there are several.
     pub zk: Option<EnsembleUrl>,
     /// How long a session with the ensemble outlives a silence. Mesos: 10 s.
@@ -116,6 +136,9 @@ impl Config {
             advertise_port: values.number("advertise_port")?,
             hostname: hostname(values)?,
             hostname_lookup: values.bool("hostname_lookup")?,
+            tls: TlsSettings::from_flags(values)?,
+            gate: gate(values)?,
+            authenticate_agents: authenticate_agents(values)?,
             registry: registry(values, zk.is_some())?,
             zk: zk.clone(),
             zk_session_timeout: between(values, "zk_session_timeout", 10, 1, 3600)?,
@@ -168,18 +191,9 @@ fn default_registry(ensemble: bool) -> &'static str {
 
 /// What protects a cluster elsewhere must not be dropped in silence.
 fn refuse_unsupported(values: &Values) -> Result<(), BadFlag> {
-    const SWITCHES: [&str; 6] = [
-        "authenticate_frameworks",
-        "authenticate_agents",
-        "authenticate_http_readwrite",
-        "authenticate_http_readonly",
-        "authenticate_http_frameworks",
-        "registry_strict",
-    ];
-    const SETTINGS: [&str; 11] = [
-        "credentials",
+    const SWITCHES: [&str; 1] = ["registry_strict"];
+    const SETTINGS: [&str; 9] = [
         "acls",
-        "firewall_rules",
         "rate_limits",
         "whitelist",
         "roles",
@@ -226,15 +240,41 @@ fn ip(name: &str, text: &str) -> Result<IpAddr, BadFlag> {
 fn address(values: &Values) -> Result<IpAddr, BadFlag> {
     let text = values.text("ip").unwrap_or("127.0.0.1");
     let ip = ip("ip", text)?;
-    if !ip.is_loopback() && !values.bool("insecure")? {
+    if ip.is_loopback() || values.bool("insecure")? || is_guarded(values)? {
+        return Ok(ip);
+    }
+    Err(bad(
+        "ip",
+        text,
+        "whoever reaches this address could run programs on every agent; turn authentication on (docs/security.md says \
+         how), listen on 127.0.0.1, or give --insecure as well if only trusted hosts reach it",
+    ))
+}
+
+/// Whether nobody is obeyed whom an operator has not let in.
+fn is_guarded(values: &Values) -> Result<bool, BadFlag> {
+    let (tls, gate) = (TlsSettings::from_flags(values)?, gate(values)?);
+    if tls.as_ref().is_some_and(TlsSettings::everybody_is_certified) {
+        return Ok(true);
+    }
+    let agents = authenticate_agents(values)? || tls.is_some_and(|tls| tls.require_agent_cert);
+    Ok(agents && gate.protects(READWRITE) && gate.protects(SCHEDULER))
+}
+
+fn gate(values: &Values) -> Result<GateSettings, BadFlag> {
+    GateSettings::from_flags(values, "credentials", REALMS)
+}
+
+fn authenticate_agents(values: &Values) -> Result<bool, BadFlag> {
+    let asked = values.bool("authenticate_agents")?;
+    if asked && !gate(values)?.has_logins() {
         return Err(bad(
-            "ip",
-            text,
-            "whoever reaches this address could run programs on every agent, because authentication is not supported \
-             yet; listen on 127.0.0.1, or give --insecure as well if only trusted hosts reach it",
+            "authenticate_agents",
+            "true",
+            "nobody could be authenticated; give --credentials, too",
         ));
     }
-    Ok(ip)
+    Ok(asked)
 }
 
 fn hostname(values: &Values) -> Result<Option<String>, BadFlag> {
@@ -384,6 +424,24 @@ mod tests {
                 "{message}"
             );
             assert!(with(&[("ip", ip), ("insecure", "true")]).is_ok());
+            let certified =
+                [("ssl_enabled", "true"), ("ssl_ca_file", "/ca"), ("ssl_require_client_cert", "true")];
+            let logins = [
+                ("credentials", "/c"),
+                ("authenticate_http_readwrite", "true"),
+                ("authenticate_http_frameworks", "true"),
+                ("authenticate_agents", "true"),
+            ];
+            for all in [&certified[..], &logins] {
+                let with_ip = |flags: &[(&'static str, &'static str)]| with(&[flags, &[("ip", ip)]].concat());
+                assert!(with_ip(all).is_ok(), "{all:?}");
+                assert!(with_ip(&all[..all.len() - 1]).is_err(), "{all:?}");
+            }
+            assert!(
+                with(&[&certified[..], &[("ip", ip), ("ssl_support_downgrade", "true")]].concat()).is_err()
+            );
+            // Agents are certified, the others have logins.
+            assert!(with(&[&certified[..2], &logins[..3], &[("ip", ip)]].concat()).is_ok());
         }
         assert!(with(&[("ip", "127.0.0.2")]).is_ok() && with(&[("ip", "::1")]).is_ok());
     }
@@ -410,6 +468,8 @@ mod tests {
             ("zk", "localhost:2181/mesos"),
             ("registry", "zookeeper"),
             ("authenticate_agents", "true"),
+            ("authenticate_http_readonly", "true"),
+            ("firewall_rules", "{\"x\":1}"),
             ("acls", "{}"),
             ("domain", "{}"),
         ] {

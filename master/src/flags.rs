@@ -8,7 +8,7 @@ pub const FLAGS: &[Flag] = &[
         "ip",
         Form::Text,
         Some("127.0.0.1"),
-        "Address to listen on. Others than the loopback need --insecure.",
+        "Address to listen on. Others than the loopback need authentication or --insecure.",
     ),
     Flag::new("port", Form::Number, Some("5050"), "Port to listen on; 0 takes any free one."),
     Flag::new("advertise_ip", Form::Text, None, "Address that agents and schedulers are told, if not --ip."),
@@ -149,34 +149,62 @@ pub const FLAGS: &[Flag] = &[
         "Region and zone of this host, as JSON: {\"fault_domain\":...}. Agents with a domain need a master with one.",
     ),
     Flag::new("require_agent_domain", Form::Bool, Some("false"), "Refuse agents without a domain."),
-    // What protects a cluster and does not exist here yet is refused, not dropped in silence.
-    Flag::new("authenticate_frameworks", Form::Bool, Some("false"), "Refused when true: not supported yet.")
-        .aliases(&["authenticate"]),
-    Flag::new("authenticate_agents", Form::Bool, Some("false"), "Refused when true: not supported yet.")
-        .aliases(&["authenticate_slaves"]),
     Flag::new(
         "authenticate_http_readwrite",
         Form::Bool,
         Some("false"),
-        "Refused when true: not supported yet.",
+        "Answer requests that may change something only with a login or token; see --credentials.",
     )
     .aliases(&["authenticate_http"]),
     Flag::new(
         "authenticate_http_readonly",
         Form::Bool,
         Some("false"),
-        "Refused when true: not supported yet.",
+        "Answer requests that only look only with a login or token; see --credentials.",
     ),
     Flag::new(
         "authenticate_http_frameworks",
         Form::Bool,
         Some("false"),
-        "Refused when true: not supported yet.",
+        "Answer schedulers only with a login or token; a framework's principal is that of its scheduler.",
     ),
+    Flag::new(
+        "authenticate_frameworks",
+        Form::Bool,
+        Some("false"),
+        "About drivers of Mesos' v0 API, which this master answers to none; see --authenticate_http_frameworks.",
+    )
+    .aliases(&["authenticate"]),
+    Flag::new(
+        "authenticate_agents",
+        Form::Bool,
+        Some("false"),
+        "Take agents only with a login, their --credential; see --credentials.",
+    )
+    .aliases(&["authenticate_slaves"]),
+    Flag::new(
+        "credentials",
+        Form::Path,
+        None,
+        "File with the logins that are believed: {\"credentials\":[{\"principal\":...,\"secret\":...}]} or lines of a \
+         principal and a secret.",
+    ),
+    Flag::new(
+        "jwt_secret_key",
+        Form::Path,
+        None,
+        "File with the key of the tokens that are believed: JSON Web Tokens of HS256 whose 'sub' is the principal. Mesos: \
+         the agent's alone.",
+    ),
+    Flag::new(
+        "firewall_rules",
+        Form::Text,
+        None,
+        "Endpoints that are answered with 403, as JSON or a file: {\"disabled_endpoints\":{\"paths\":[\"/files/browse\"]}}.",
+    ),
+    // What protects a cluster and does not exist here yet is refused, not dropped in silence.
     Flag::new("registry_strict", Form::Bool, Some("false"), "Refused when true, as in Mesos."),
-    Flag::new("credentials", Form::Text, None, "Refused: authentication is not supported yet."),
     Flag::new("acls", Form::Text, None, "Refused: authorization is not supported yet."),
-    Flag::new("firewall_rules", Form::Text, None, "Refused: not supported yet."),
     Flag::new("rate_limits", Form::Text, None, "Refused: not supported yet."),
     Flag::new("whitelist", Form::Text, None, "Refused: not supported yet."),
     Flag::new("roles", Form::Text, None, "Refused: a list of allowed roles is not supported yet."),

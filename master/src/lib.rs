@@ -46,6 +46,12 @@ pub enum MasterError {
         /// Why not.
         source: std::io::Error,
     },
+    /// TLS was asked for and can't be had.
+    #[error(transparent)]
+    Tls(#[from] security::TlsError),
+    /// Files of authentication can't be used.
+    #[error(transparent)]
+    Gate(#[from] security::GateError),
     /// The registry can't be opened, read or written.
     #[error(transparent)]
     Registry(#[from] StoreError),

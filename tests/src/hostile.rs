@@ -216,7 +216,13 @@ impl Mob {
                     let own = self.state.frameworks.get(&framework).and_then(|row| row.stream_token.clone());
                     own.map_or_else(|| format!("token-{token}"), |token| token.to_string())
                 });
-                Event::Scheduler { call: CallId(self.calls), framework, stream_token, action: self.action() }
+                Event::Scheduler {
+                    call: CallId(self.calls),
+                    framework,
+                    principal: None,
+                    stream_token,
+                    action: self.action(),
+                }
             }
         }
     }

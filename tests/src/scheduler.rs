@@ -340,6 +340,7 @@ impl World {
         let event = Event::Scheduler {
             call: id,
             framework: call.framework.clone(),
+            principal: None,
             stream_token: Some(call.token.clone()),
             action: call.action.clone(),
         };

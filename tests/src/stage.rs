@@ -225,7 +225,7 @@ impl Stage {
         let id = self.schedulers[name].id.clone();
         let framework = id.unwrap_or_else(|| FrameworkId::from(name));
         let call = CallId(self.next());
-        self.step(Event::Scheduler { call, framework, stream_token, action });
+        self.step(Event::Scheduler { call, framework, principal: None, stream_token, action });
     }
 
     /// A call of an operator.

@@ -1,11 +1,14 @@
 //! Answers: made of a status, a type and bytes, compressed for those who accept it.
 
 use bytes::Bytes;
-use http::header::{ALLOW, CONTENT_DISPOSITION, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, HeaderValue};
+use http::header::{
+    ALLOW, CONTENT_DISPOSITION, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, HeaderValue, WWW_AUTHENTICATE,
+};
 use http::{HeaderMap, Method, Request, Response, StatusCode};
 use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt, Full, LengthLimitError, Limited, StreamBody};
 use hyper::body::{Frame, Incoming};
+use security::Stop;
 use serving::files::Download;
 use serving::sending::Sending;
 use tokio_stream::StreamExt as _;
@@ -44,6 +47,19 @@ pub(super) fn with_type(status: StatusCode, content_type: &'static str, bytes: B
 
 pub(super) fn refuse(status: StatusCode, message: &str) -> Refusal {
     Box::new(text(status, message))
+}
+
+/// The answer to whom the gate doesn't let through.
+pub(super) fn stop(stop: Stop) -> Refusal {
+    let unauthorized = match stop {
+        Stop::Forbidden(why) => return refuse(StatusCode::FORBIDDEN, &why),
+        Stop::Unauthorized(unauthorized) => unauthorized,
+    };
+    let mut response = text(StatusCode::UNAUTHORIZED, unauthorized.message);
+    if let Ok(challenges) = HeaderValue::try_from(unauthorized.challenges) {
+        response.headers_mut().insert(WWW_AUTHENTICATE, challenges);
+    }
+    Box::new(response)
 }
 
 pub(super) fn need_post(method: &Method) -> Result<(), Refusal> {

@@ -16,6 +16,7 @@ use std::time::{Duration, Instant};
 use coordination::LeaderAddress;
 use http::{Request, Response, StatusCode};
 use hyper::body::Incoming;
+use security::Gate;
 use serde_json::{Value, json};
 use serving::files::{Attached, FilesError};
 use serving::metrics::Pace;
@@ -85,11 +86,12 @@ pub(crate) struct Api {
     statistics_pace: Pace,
     encoders: Arc<Semaphore>,
     answers: Room,
+    gate: Gate,
 }
 
 impl Api {
     /// `pace` is that of `/metrics/snapshot`.
-    pub(crate) fn new(about: About, sources: Sources, pace: Pace) -> Api {
+    pub(crate) fn new(about: About, sources: Sources, pace: Pace, gate: Gate) -> Api {
         // Mesos: two requests a second for statistics, too; those that come sooner wait.
         Api {
             about: Arc::new(about),
@@ -98,6 +100,7 @@ impl Api {
             statistics_pace: Pace::default(),
             encoders: Arc::new(Semaphore::new(ENCODERS)),
             answers: Room::default(),
+            gate,
         }
     }
 
@@ -106,6 +109,9 @@ impl Api {
         let headers = request.headers().clone();
         let query = Query::parse(request.uri().query().unwrap_or_default());
         let found = serving::routes::find(ROUTES, PROCESS, request.uri().path());
+        if let Err(refusal) = self.admit(&request, found.as_ref().ok().map(|found| found.route)) {
+            return at_once(*refusal);
+        }
         let whole = found.as_ref().is_ok_and(|found| found.rest.is_empty());
         let answer = match found.map(|found| found.route) {
             Ok(Route::Operator) => operator::handle(self, request).await,
@@ -122,6 +128,17 @@ impl Api {
         };
         let answer = compressed(&headers, answer.unwrap_or_else(|refusal| *refusal));
         self.with_room(answer, cut).await
+    }
+
+    /// Whether the request may go on to its route.
+    fn admit(&self, request: &Request<Incoming>, found: Option<Route>) -> Result<(), Refusal> {
+        let same = |listed: &str| {
+            let listed = serving::routes::find(ROUTES, PROCESS, listed);
+            found.is_some() && listed.ok().map(|listed| listed.route) == found
+        };
+        let realm = found.and_then(Route::realm);
+        let admitted = self.gate.admit(request.uri().path(), realm, request.headers(), same);
+        admitted.map(|_| ()).map_err(answer::stop)
     }
 
     /// Sends a large answer in parts, once there is room for it. Whoever made it keeps his turn until then, so only a few

@@ -1,5 +1,7 @@
 //! The routing table.
 
+use crate::config::{READONLY, READWRITE};
+
 /// Where a request goes.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Route {
@@ -44,6 +46,17 @@ pub(super) enum Page {
     Read,
     /// `/files/debug`
     Debug,
+}
+
+impl Route {
+    /// The realm in which who asks may have to be known. Mesos: what says nothing of the tasks is never protected.
+    pub(super) fn realm(self) -> Option<&'static str> {
+        match self {
+            Route::Health | Route::Absent | Route::Page(Page::Version | Page::System) => None,
+            Route::Operator | Route::Logging => Some(READWRITE),
+            Route::Download | Route::Prometheus | Route::Page(_) => Some(READONLY),
+        }
+    }
 }
 
 /// The name of the agent's process, by which its own routes may begin.

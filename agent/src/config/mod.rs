@@ -9,6 +9,7 @@ use std::time::Duration;
 use coordination::{BadWhereabouts, Whereabouts};
 use model::flags::{BadFlag, Values, bad};
 use model::size::parse_bytes;
+use security::{GateSettings, TlsSettings};
 use wire::v1;
 
 use crate::logic::Reconfiguration;
@@ -23,6 +24,11 @@ pub(crate) use contained::asked;
 pub use images::{ImageCollection, Images};
 pub use resources::Given;
 pub use room::{DiskQuota, Logger};
+
+/// Mesos' realm of requests that only look.
+pub(crate) const READONLY: &str = "mesos-agent-readonly";
+/// Mesos' realm of requests that may change something.
+pub(crate) const READWRITE: &str = "mesos-agent-readwrite";
 
 /// What becomes of the tasks of an earlier life.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -48,6 +54,12 @@ pub struct Config {
     pub hostname: Option<String>,
     /// Find a name when none is given.
     pub hostname_lookup: bool,
+    /// TLS of the port and of the link to the master, if it is spoken.
+    pub tls: Option<TlsSettings>,
+    /// What stands before the routes.
+    pub gate: GateSettings,
+    /// The file with the login that the master may ask for.
+    pub credential: Option<PathBuf>,
     /// `--master`, for whoever makes the detector.
     pub master: Option<Whereabouts>,
     /// How long a session with an ensemble outlives a silence. Mesos: 10 s.
@@ -137,6 +149,9 @@ impl Config {
             advertise_port: values.number("advertise_port")?,
             hostname: hostname(values)?,
             hostname_lookup: values.bool("hostname_lookup")?,
+            tls: TlsSettings::from_flags(values)?,
+            gate: gate(values)?,
+            credential: values.path("credential").filter(|path| !path.as_os_str().is_empty()),
             master: master(values)?,
             zk_session_timeout: duration(values, "zk_session_timeout", 10)?.max(Duration::from_secs(1)),
             work_dir: absolute(values, "work_dir")?,
@@ -203,15 +218,27 @@ fn refuse_unsupported(values: &Values) -> Result<(), BadFlag> {
 fn address(values: &Values) -> Result<IpAddr, BadFlag> {
     let text = values.text("ip").unwrap_or("127.0.0.1");
     let ip: IpAddr = text.parse().map_err(|_| bad("ip", text, "expected an IP address such as 127.0.0.1"))?;
-    if !ip.is_loopback() && !values.bool("insecure")? {
-        return Err(bad(
-            "ip",
-            text,
-            "whoever reaches this address could read the files of all tasks, because authentication is not supported \
-             yet; listen on 127.0.0.1, or give --insecure as well if only trusted hosts reach it",
-        ));
+    if ip.is_loopback() || values.bool("insecure")? || is_guarded(values)? {
+        return Ok(ip);
     }
-    Ok(ip)
+    Err(bad(
+        "ip",
+        text,
+        "whoever reaches this address could read the files of all tasks; turn authentication on (docs/security.md says \
+         how), listen on 127.0.0.1, or give --insecure as well if only trusted hosts reach it",
+    ))
+}
+
+/// Whether nobody is told anything whom an operator has not let in.
+fn is_guarded(values: &Values) -> Result<bool, BadFlag> {
+    let (tls, gate) = (TlsSettings::from_flags(values)?, gate(values)?);
+    let certified = tls.is_some_and(|tls| tls.everybody_is_certified());
+    Ok(certified || gate.protects(READONLY) && gate.protects(READWRITE))
+}
+
+fn gate(values: &Values) -> Result<GateSettings, BadFlag> {
+    let realms = [("authenticate_http_readonly", READONLY), ("authenticate_http_readwrite", READWRITE)];
+    GateSettings::from_flags(values, "http_credentials", &realms)
 }
 
 fn hostname(values: &Values) -> Result<Option<String>, BadFlag> {

@@ -39,7 +39,7 @@ fn a_master_is_an_address_or_an_ensemble_whose_password_is_not_shown() {
 fn refusals_name_the_flag() {
     for (name, value, part) in [
         ("ip", "0.0.0.0", "--insecure"),
-        ("master", "zk://u:secret@h:2181", "zk://…: the URL has no path"),
+        ("master", "zk://u:hush@h:2181", "zk://…: the URL has no path"),
         ("master", "nonsense", "host:port"),
         ("work_dir", "relative", "absolute"),
         ("work_dir", "/a/../b", "absolute"),
@@ -59,7 +59,9 @@ fn refusals_name_the_flag() {
         ("logrotate_stderr_options", "compress", "rotate N"),
         ("container_disk_watch_interval", "0ns", "15secs"),
         ("acls", "{}", "not supported yet"),
-        ("authenticate_http_readwrite", "true", "not supported yet"),
+        ("authenticate_http_executors", "true", "not supported yet"),
+        ("authenticate_http_readwrite", "true", "give --http_credentials"),
+        ("firewall_rules", "[]", "disabled_endpoints"),
         ("docker_registry", "/images", "oci:/folder"),
         ("docker_registry", "hdfs://x", "oci:/folder"),
         ("gc_disk_headroom", "2", "share"),
@@ -90,9 +92,16 @@ fn refusals_name_the_flag() {
     ] {
         let message = with(&[(name, value)]).unwrap_err().to_string();
         assert!(message.starts_with(&format!("--{name}=")) && message.contains(part), "{message}");
-        assert!(!message.contains("secret"), "{message}");
+        assert!(!message.contains("hush"), "{message}");
     }
-    assert!(with(&[("ip", "0.0.0.0"), ("insecure", "true")]).is_ok());
+    let open = ("ip", "0.0.0.0");
+    assert!(with(&[open, ("insecure", "true")]).is_ok());
+    let [readonly, readwrite] =
+        ["authenticate_http_readonly", "authenticate_http_readwrite"].map(|switch| (switch, "true"));
+    assert!(with(&[open, ("http_credentials", "/c"), readonly, readwrite]).is_ok());
+    assert!(with(&[open, ("http_credentials", "/c"), readwrite]).is_err());
+    let certified = [open, ("ssl_enabled", "true"), ("ssl_require_client_cert", "true")];
+    assert!(with(&certified).is_ok() && with(&certified[..2]).is_err());
 }
 
 #[test]

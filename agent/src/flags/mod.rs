@@ -25,7 +25,7 @@ pub const FLAGS: &[Flag] = &[
         "ip",
         Form::Text,
         Some("127.0.0.1"),
-        "Address to listen on. Others than the loopback need --insecure.",
+        "Address to listen on. Others than the loopback need authentication or --insecure.",
     ),
     Flag::new("port", Form::Number, Some("5051"), "Port to listen on; 0 takes any free one."),
     Flag::new("advertise_ip", Form::Text, None, "Address that the master is told, if not --ip."),
@@ -314,20 +314,46 @@ pub const FLAGS: &[Flag] = &[
         None,
         "Size of /dev/shm of a container, such as 64MB.",
     ),
-    // What protects a host and does not exist here yet is refused, not dropped in silence.
+    Flag::new(
+        "credential",
+        Form::Path,
+        None,
+        "File with the login that the master may ask for: {\"principal\":...,\"secret\":...} or a line of both.",
+    ),
     Flag::new(
         "authenticate_http_readwrite",
         Form::Bool,
         Some("false"),
-        "Refused when true: not supported yet.",
+        "Answer requests that may change something only with a login or token; see --http_credentials.",
     )
     .aliases(&["authenticate_http"]),
     Flag::new(
         "authenticate_http_readonly",
         Form::Bool,
         Some("false"),
-        "Refused when true: not supported yet.",
+        "Answer requests that only look only with a login or token; see --http_credentials.",
     ),
+    Flag::new(
+        "http_credentials",
+        Form::Path,
+        None,
+        "File with the logins that are believed: {\"credentials\":[{\"principal\":...,\"secret\":...}]} or lines of a \
+         principal and a secret.",
+    ),
+    Flag::new(
+        "jwt_secret_key",
+        Form::Path,
+        None,
+        "File with the key of the tokens that are believed: JSON Web Tokens of HS256 whose 'sub' is the principal.",
+    )
+    .aliases(&["executor_secret_key"]),
+    Flag::new(
+        "firewall_rules",
+        Form::Text,
+        None,
+        "Endpoints that are answered with 403, as JSON or a file: {\"disabled_endpoints\":{\"paths\":[\"/files/browse\"]}}.",
+    ),
+    // What protects a host and does not exist here yet is refused, not dropped in silence.
     Flag::new(
         "authenticate_http_executors",
         Form::Bool,
@@ -338,11 +364,6 @@ pub const FLAGS: &[Flag] = &[
     Flag::new("xfs_kill_containers", Form::Bool, Some("false"), "Refused when true: not supported yet."),
     Flag::new("cgroups_limit_swap", Form::Bool, Some("false"), "Refused when true: not supported yet."),
     Flag::new("acls", Form::Text, None, "Refused: authorization is not supported yet."),
-    Flag::new("credential", Form::Text, None, "Refused: authentication is not supported yet."),
-    Flag::new("http_credentials", Form::Text, None, "Refused: authentication is not supported yet."),
-    Flag::new("jwt_secret_key", Form::Text, None, "Refused: authentication is not supported yet.")
-        .aliases(&["executor_secret_key"]),
-    Flag::new("firewall_rules", Form::Text, None, "Refused: not supported yet."),
     Flag::new("seccomp_config_dir", Form::Text, None, "Refused: the built-in profile is used."),
     Flag::new("seccomp_profile_name", Form::Text, None, "Refused: the built-in profile is used."),
     Flag::new("effective_capabilities", Form::Text, None, "Refused: the default set is used.")

@@ -1,22 +1,12 @@
 //! Flags of Mesos' agent that have no use here: refused where their silent loss would be unsafe, else ignored.
 
 /// Switches of [`FLAGS`] that protect something and can't be turned on yet.
-pub(crate) const REFUSED_SWITCHES: &[&str] = &[
-    "authenticate_http_readwrite",
-    "authenticate_http_readonly",
-    "authenticate_http_executors",
-    "enforce_container_ports",
-    "xfs_kill_containers",
-    "cgroups_limit_swap",
-];
+pub(crate) const REFUSED_SWITCHES: &[&str] =
+    &["authenticate_http_executors", "enforce_container_ports", "xfs_kill_containers", "cgroups_limit_swap"];
 
 /// Settings of [`FLAGS`] whose silent loss would be unsafe.
 pub(crate) const REFUSED_SETTINGS: &[&str] = &[
     "acls",
-    "credential",
-    "http_credentials",
-    "jwt_secret_key",
-    "firewall_rules",
     "seccomp_config_dir",
     "seccomp_profile_name",
     "effective_capabilities",

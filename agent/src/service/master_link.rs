@@ -5,8 +5,14 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use coordination::{Leader, LeaderAddress, LeaderDetector};
+use hyper_util::rt::TokioIo;
+use security::ClientTls;
+use security::credentials::Credential;
+use tokio::net::TcpStream;
 use tokio::sync::{mpsc, watch};
 use tokio_stream::wrappers::ReceiverStream;
+use tonic::Request;
+use tonic::metadata::AsciiMetadataValue;
 use tonic::transport::{Channel, Endpoint};
 use wire::link::agent_link_client::AgentLinkClient;
 use wire::link::{self, FromAgent, from_agent};
@@ -39,9 +45,16 @@ pub(crate) enum LinkOrder {
     Say(LinkId, Box<from_agent::Body>),
 }
 
+/// How the master is reached, and as whom.
+pub(crate) struct Reach {
+    pub(crate) tls: Option<ClientTls>,
+    pub(crate) login: Option<Credential>,
+}
+
 /// The task that keeps the link. It ends, after its last words, when the orders do.
 pub(crate) struct MasterLink {
     detector: Arc<dyn LeaderDetector>,
+    reach: Reach,
     orders: mpsc::UnboundedReceiver<LinkOrder>,
     events: mpsc::Sender<Event>,
     links: u64,
@@ -63,11 +76,12 @@ enum Ended {
 impl MasterLink {
     pub(crate) fn new(
         detector: Arc<dyn LeaderDetector>,
+        reach: Reach,
         orders: mpsc::UnboundedReceiver<LinkOrder>,
         events: mpsc::Sender<Event>,
         address: watch::Sender<Option<LeaderAddress>>,
     ) -> MasterLink {
-        MasterLink { detector, orders, events, links: 0, address, tried: None }
+        MasterLink { detector, reach, orders, events, links: 0, address, tried: None }
     }
 
     pub(crate) async fn run(mut self) {
@@ -132,9 +146,10 @@ impl MasterLink {
         self.tried = Some(address.clone());
         // The host of a leader that is gone answers nothing for a long time.
         let another = another(self.detector.leader(), self.tried.clone());
+        let connecting = connect(address.clone(), self.reach.tls.clone());
         let connected = async {
             tokio::select! {
-                connected = connect(&address) => Some(connected),
+                connected = connecting => Some(connected),
                 () = another => None,
             }
         };
@@ -177,7 +192,7 @@ impl MasterLink {
             return Ended::Closed;
         }
         let spoken = AtomicBool::new(false);
-        let hear = hear(link, client, ReceiverStream::new(outgoing), self.events.clone(), &spoken);
+        let hear = hear(link, client, self.greeting(outgoing), self.events.clone(), &spoken);
         tokio::pin!(hear);
         let moved = async {
             let moved = |now: &Option<Leader>| now.as_ref().map(|leader| &leader.address) != Some(&address);
@@ -227,22 +242,45 @@ async fn another(mut leader: watch::Receiver<Option<Leader>>, tried: Option<Lead
     }
 }
 
-async fn connect(address: &LeaderAddress) -> Result<Channel, tonic::transport::Error> {
-    Endpoint::from_shared(format!("http://{address}"))?
+impl MasterLink {
+    /// What a link begins with: who this agent is, if it has been told, and all that it will say.
+    fn greeting(&self, outgoing: mpsc::Receiver<FromAgent>) -> Request<ReceiverStream<FromAgent>> {
+        let mut request = Request::new(ReceiverStream::new(outgoing));
+        let login =
+            self.reach.login.as_ref().and_then(|login| login.basic().parse::<AsciiMetadataValue>().ok());
+        if let Some(mut login) = login {
+            login.set_sensitive(true);
+            request.metadata_mut().insert("authorization", login);
+        }
+        request
+    }
+}
+
+async fn connect(address: LeaderAddress, tls: Option<ClientTls>) -> Result<Channel, tonic::transport::Error> {
+    let scheme = if tls.is_some() { "https" } else { "http" };
+    let endpoint = Endpoint::from_shared(format!("{scheme}://{address}"))?
         .connect_timeout(CONNECT_TIMEOUT)
         .tcp_nodelay(true)
         .http2_keep_alive_interval(KEEP_ALIVE)
         .keep_alive_timeout(KEEP_ALIVE_ANSWER)
-        .keep_alive_while_idle(true)
-        .connect()
-        .await
+        .keep_alive_while_idle(true);
+    let Some(tls) = tls else { return endpoint.connect().await };
+    let secure = tower::service_fn(move |_: http::Uri| {
+        let (address, tls) = (address.clone(), tls.clone());
+        async move {
+            let stream = TcpStream::connect((address.host.as_str(), address.port)).await?;
+            stream.set_nodelay(true)?;
+            tls.connect(&address.host, stream).await.map(TokioIo::new)
+        }
+    });
+    endpoint.connect_with_connector(secure).await
 }
 
 /// Passes on what the master says, until the link ends; gives the reason. `spoken` tells whether it said anything.
 async fn hear(
     link: LinkId,
     mut client: AgentLinkClient<Channel>,
-    outgoing: ReceiverStream<FromAgent>,
+    outgoing: Request<ReceiverStream<FromAgent>>,
     events: mpsc::Sender<Event>,
     spoken: &AtomicBool,
 ) -> String {
@@ -266,8 +304,14 @@ async fn hear(
     }
 }
 
+/// With what it comes from: that is where TLS says why.
 fn describe(status: &tonic::Status) -> String {
-    format!("{:?}: {}", status.code(), status.message())
+    let mut text = format!("{:?}: {}", status.code(), status.message());
+    if let Some(source) = std::error::Error::source(status) {
+        text.push_str(": ");
+        text.push_str(&crate::chain(source));
+    }
+    text
 }
 
 #[cfg(test)]
@@ -312,7 +356,9 @@ mod tests {
         let told = watch::Sender::new(at(former.local_addr().unwrap()));
         let (order, orders) = mpsc::unbounded_channel();
         let (events, _heard) = mpsc::channel(1);
-        let link = MasterLink::new(Arc::new(Told(told.clone())), orders, events, watch::Sender::new(None));
+        let nowhere = Reach { tls: None, login: None };
+        let link =
+            MasterLink::new(Arc::new(Told(told.clone())), nowhere, orders, events, watch::Sender::new(None));
         let running = tokio::spawn(link.run());
         order.send(LinkOrder::Connect).unwrap();
         // It looks for the leader and then at who leads, once each while it tries.

@@ -9,7 +9,8 @@ use std::time::Duration;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
-use hyper_util::server::graceful::GracefulShutdown;
+use hyper_util::server::graceful::{GracefulShutdown, Watcher};
+use security::{ServerTls, Stream};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, oneshot};
 use tokio::task::JoinSet;
@@ -53,33 +54,29 @@ pub(super) fn listen(ip: IpAddr, port: u16) -> Result<TcpListener, AgentError> {
 }
 
 /// Serves until told to end, then lets running requests finish for a moment.
-pub(super) async fn serve(listener: TcpListener, api: Arc<Api>, mut end: oneshot::Receiver<()>) {
+pub(super) async fn serve(
+    listener: TcpListener,
+    tls: Option<ServerTls>,
+    api: Arc<Api>,
+    mut end: oneshot::Receiver<()>,
+) {
     let graceful = GracefulShutdown::new();
     let room = Arc::new(Semaphore::new(MAX_CONNECTIONS));
     let mut connections = JoinSet::new();
     loop {
-        let (stream, permit) = tokio::select! {
+        let (stream, peer, permit) = tokio::select! {
             _ = &mut end => break,
             Some(_) = connections.join_next() => continue,
             accepted = accept(&listener, &room) => accepted,
         };
-        let (api, spoken) = (api.clone(), Arc::new(AtomicBool::new(false)));
-        let (spoke, cut) = (spoken.clone(), Arc::new(Notify::new()));
-        let line = cut.clone();
-        let service = service_fn(move |request| {
-            spoke.store(true, Ordering::Relaxed);
-            let (api, line) = (api.clone(), line.clone());
-            async move { Ok::<_, Infallible>(api.handle(request, line).await) }
-        });
-        let serving = builder().serve_connection(TokioIo::new(stream), service).into_owned();
-        let serving = graceful.watch(serving);
+        let (api, tls, end) = (api.clone(), tls.clone(), graceful.watcher());
         connections.spawn(async move {
-            tokio::select! {
-                served = serving => if let Err(error) = served {
-                    tracing::debug!(%error, "a connection failed");
-                },
-                () = cut.notified() => {}
-                () = silence(&spoken) => tracing::debug!("a connection brought no request in time"),
+            let stream = match tls {
+                None => Some(Stream::Plain(stream)),
+                Some(tls) => tls.accept(stream, peer).await.map(|(stream, _)| stream),
+            };
+            if let Some(stream) = stream {
+                connection(stream, api, end).await;
             }
             drop(permit);
         });
@@ -87,6 +84,25 @@ pub(super) async fn serve(listener: TcpListener, api: Arc<Api>, mut end: oneshot
     drop(listener);
     if tokio::time::timeout(LAST_REQUESTS, graceful.shutdown()).await.is_err() {
         tracing::debug!("some requests did not finish in time and are ended");
+    }
+}
+
+async fn connection(stream: Stream, api: Arc<Api>, end: Watcher) {
+    let spoken = Arc::new(AtomicBool::new(false));
+    let (spoke, cut) = (spoken.clone(), Arc::new(Notify::new()));
+    let line = cut.clone();
+    let service = service_fn(move |request| {
+        spoke.store(true, Ordering::Relaxed);
+        let (api, line) = (api.clone(), line.clone());
+        async move { Ok::<_, Infallible>(api.handle(request, line).await) }
+    });
+    let serving = end.watch(builder().serve_connection(TokioIo::new(stream), service).into_owned());
+    tokio::select! {
+        served = serving => if let Err(error) = served {
+            tracing::debug!(%error, "a connection failed");
+        },
+        () = cut.notified() => {}
+        () = silence(&spoken) => tracing::debug!("a connection brought no request in time"),
     }
 }
 
@@ -98,16 +114,19 @@ async fn silence(spoken: &AtomicBool) {
     }
 }
 
-async fn accept(listener: &TcpListener, room: &Arc<Semaphore>) -> (TcpStream, OwnedSemaphorePermit) {
+async fn accept(
+    listener: &TcpListener,
+    room: &Arc<Semaphore>,
+) -> (TcpStream, SocketAddr, OwnedSemaphorePermit) {
     let permit = room.clone().acquire_owned().await.expect("the semaphore is never closed");
     loop {
         match listener.accept().await {
-            Ok((stream, _)) => {
+            Ok((stream, peer)) => {
                 // Without them everything works, more slowly in one case and noticing dead peers later in the other.
                 let _ = stream.set_nodelay(true);
                 let user_timeout = u32::try_from(UNACKNOWLEDGED.as_millis()).unwrap_or(u32::MAX);
                 let _ = rustix::net::sockopt::set_tcp_user_timeout(&stream, user_timeout);
-                return (stream, permit);
+                return (stream, peer, permit);
             }
             Err(error) => {
                 // Out of file descriptors, most likely: those that end make room.

@@ -8,6 +8,8 @@ use std::time::Instant;
 use coordination::LeaderDetector;
 use images::{DockerConfig, ImageStore, StoreConfig};
 use model::random::{uuid_text, uuid_v4};
+use security::credentials::read_one;
+use security::{ClientTls, Gate, GateError, ServerTls};
 use serving::address;
 use serving::metrics::Pace;
 use tokio::net::TcpListener;
@@ -23,7 +25,7 @@ use super::disk::{DiskUsage, DiskWatch};
 use super::driver::{Driver, Ears, Input, Reader};
 use super::host;
 use super::isolate;
-use super::master_link::MasterLink;
+use super::master_link::{MasterLink, Reach};
 use super::paths::Paths;
 use super::server;
 use crate::api::{About, Api, Sources};
@@ -123,8 +125,13 @@ async fn begin(
     let pace = Pace::from_environment().map_err(AgentError::Environment)?;
     let (end, ended) = oneshot::channel();
     // Mesos: who asks an agent that still recovers is told so.
-    let api = Arc::new(Api::new(about, sources.clone(), pace));
-    let serving = Background(tokio::spawn(server::serve(listener, api, ended)));
+    let gate = Gate::load(&config.gate)?;
+    let api = Arc::new(Api::new(about, sources.clone(), pace, gate));
+    let tls = config.tls.clone().map(ServerTls::load).transpose()?;
+    let reach = reach(&config)?;
+    let followed = follow(tls.as_ref(), reach.tls.as_ref());
+    let serving = Background(tokio::spawn(server::serve(listener, tls, api, ended)));
+    let held: Box<dyn Send> = Box::new((followed, held));
     let (parts, recovered) = recover(parts).await?;
     if config.recover == Recover::Cleanup {
         return Ok(cleanup(parts, recovered, bound, Box::new((serving, end, held))));
@@ -148,7 +155,7 @@ async fn begin(
     let collector = Collector::start(paths, disk.clone(), reports.clone());
     let (link_events, link_out) = mpsc::channel(QUEUE);
     let (link, link_orders) = mpsc::unbounded_channel();
-    let link_task = tokio::spawn(MasterLink::new(detector, link_orders, link_events, master).run());
+    let link_task = tokio::spawn(MasterLink::new(detector, reach, link_orders, link_events, master).run());
     let driver = Driver {
         state: State::new(settings, u64::from_le_bytes(random())),
         clock,
@@ -210,6 +217,24 @@ async fn recover(parts: Parts) -> Result<(Parts, Recovered), AgentError> {
     let (mut recovered, store) = loaded.map_err(AgentError::Recovery)?;
     recovered.containers = containers.recover().await.map_err(AgentError::Containers)?;
     Ok((Parts { containers, store }, recovered))
+}
+
+/// How the master is reached, and as whom.
+fn reach(config: &Config) -> Result<Reach, AgentError> {
+    let tls = config.tls.clone().map(ClientTls::load).transpose()?;
+    let login = config.credential.as_deref().map(|path| read_one("credential", path));
+    let login = login.transpose().map_err(GateError::Secret)?;
+    if login.is_some() && tls.is_none() {
+        tracing::warn!("--credential without --ssl_enabled: the secret is sent to the master in plain text");
+    }
+    Ok(Reach { tls, login })
+}
+
+/// Certificates may be renewed.
+fn follow(port: Option<&ServerTls>, link: Option<&ClientTls>) -> Vec<Background> {
+    let port = port.map(|tls| tokio::spawn(tls.follow()));
+    let link = link.map(|tls| tokio::spawn(tls.follow()));
+    port.into_iter().chain(link).map(Background).collect()
 }
 
 /// A task that ends when this is dropped.

@@ -4,6 +4,7 @@ use std::process::ExitCode;
 
 use agent::{Agent, Config};
 use clap::{ArgMatches, Command};
+use security::tls::flags as tls;
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::service::{LOGGING, Stop};
@@ -11,7 +12,11 @@ use crate::context::{Invocation, Outcome, Trouble, block_on, failed, provide_tls
 use crate::flags::Table;
 use crate::logging::Level;
 
-const TABLE: Table = Table { flags: agent::FLAGS, ignored: &[agent::IGNORED, LOGGING, EXTERNAL_LOG] };
+const TABLE: Table = Table {
+    flags: agent::FLAGS,
+    shared: &[tls::TLS, tls::SERVER],
+    ignored: &[agent::IGNORED, LOGGING, EXTERNAL_LOG, tls::IGNORED],
+};
 
 /// A flag of Mesos' that the master knows and the agent ignores.
 const EXTERNAL_LOG: &[&str] = &["external_log_file"];

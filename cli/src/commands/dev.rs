@@ -62,7 +62,7 @@ const FLAGS: &[Flag] = &[
     ),
     Flag::new("image_user", Form::Bool, None, "Run as the USER of the image when nobody names a user."),
 ];
-const TABLE: Table = Table { flags: FLAGS, ignored: &[] };
+const TABLE: Table = Table { flags: FLAGS, shared: &[], ignored: &[] };
 
 /// How it is called.
 pub fn describe(command: Command) -> Command {

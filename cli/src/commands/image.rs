@@ -35,11 +35,12 @@ const PULL: Table = Table {
         Flag::new("force", Form::Bool, Some("false"), "Ask the registry even for an image that is there."),
         api::JSON,
     ],
+    shared: &[],
     ignored: &[],
 };
 /// Commands that show something.
-const SHOW: Table = Table { flags: &[STORE, WORK_DIR, REGISTRY, api::JSON], ignored: &[] };
-const CHANGE: Table = Table { flags: &[STORE, WORK_DIR, REGISTRY], ignored: &[] };
+const SHOW: Table = Table { flags: &[STORE, WORK_DIR, REGISTRY, api::JSON], shared: &[], ignored: &[] };
+const CHANGE: Table = Table { flags: &[STORE, WORK_DIR, REGISTRY], shared: &[], ignored: &[] };
 
 /// How it is called.
 pub fn describe(command: Command) -> Command {

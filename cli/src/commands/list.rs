@@ -3,7 +3,6 @@
 use std::process::ExitCode;
 
 use clap::{ArgMatches, Command};
-use sdk::http::Http;
 use serde_json::Value;
 
 use crate::api;
@@ -12,7 +11,7 @@ use crate::flags::Table;
 use crate::logging::Level;
 use crate::print::{self, TextTable};
 
-const TABLE: Table = Table { flags: &[api::MASTER, api::JSON], ignored: &[] };
+const TABLE: Table = Table { flags: &[api::MASTER, api::JSON], shared: api::REACH, ignored: &[] };
 
 /// A command whose only subcommand is `list`.
 pub fn describe(command: Command, about: &'static str, list: &'static str) -> Command {
@@ -32,10 +31,10 @@ pub fn run(
 ) -> Outcome {
     let (_, matches) = matches.subcommand().expect("clap asks for a subcommand");
     let flags = invocation.flags(&TABLE, matches, Level::Command)?;
-    let master = api::master(&flags)?;
+    let (master, http) = (api::master(&flags)?, api::http(&flags)?);
     let answer = block_on(async {
         let master = api::leader(&master).await.map_err(failed)?;
-        api::get(&Http::new(), &master, page).await.map_err(failed)
+        api::get(&http, &master, page).await.map_err(failed)
     })?;
     if flags.values.bool("json")? {
         print::json(&answer).map_err(failed)?;

@@ -6,13 +6,18 @@ use std::sync::Arc;
 use clap::{ArgMatches, Command};
 use coordination::ZooKeeper;
 use master::{Config, Master};
+use security::tls::flags as tls;
 
 use super::service::{LOGGING, Stop};
 use crate::context::{Invocation, Outcome, block_on, failed};
 use crate::flags::Table;
 use crate::logging::Level;
 
-const TABLE: Table = Table { flags: master::flags::FLAGS, ignored: &[master::flags::IGNORED, LOGGING] };
+const TABLE: Table = Table {
+    flags: master::flags::FLAGS,
+    shared: &[tls::TLS, tls::SERVER, tls::MASTER],
+    ignored: &[master::flags::IGNORED, LOGGING, tls::IGNORED],
+};
 
 /// How it is called.
 pub fn describe(command: Command) -> Command {

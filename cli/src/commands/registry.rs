@@ -20,8 +20,8 @@ const WORK_DIR: Flag =
     Flag::new("work_dir", Form::Path, None, "The folder of a single master that keeps it; it must not run.");
 const FORCE: Flag =
     Flag::new("force", Form::Bool, Some("false"), "Put the imported registry in the place of another one.");
-const EXPORT: Table = Table { flags: &[ZK, WORK_DIR], ignored: &[] };
-const IMPORT: Table = Table { flags: &[ZK, WORK_DIR, FORCE], ignored: &[] };
+const EXPORT: Table = Table { flags: &[ZK, WORK_DIR], shared: &[], ignored: &[] };
+const IMPORT: Table = Table { flags: &[ZK, WORK_DIR, FORCE], shared: &[], ignored: &[] };
 
 /// How it is called.
 pub fn describe(command: Command) -> Command {

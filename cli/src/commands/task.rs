@@ -28,6 +28,7 @@ const LIST: Table = Table {
         Flag::new("all", Form::Bool, Some("false"), "Also tasks that have ended."),
         Flag::new("framework", Form::Text, None, "Only tasks of this framework's id."),
     ],
+    shared: api::REACH,
     ignored: &[],
 };
 const LOGS: Table = Table {
@@ -37,6 +38,7 @@ const LOGS: Table = Table {
         Flag::new("follow", Form::Bool, Some("false"), "Go on until the task ends."),
         Flag::new("tail", Form::Number, None, "Begin this many bytes before the end."),
     ],
+    shared: api::REACH,
     ignored: &[],
 };
 const KILL: Table = Table {
@@ -44,6 +46,7 @@ const KILL: Table = Table {
         api::MASTER,
         Flag::new("signal", Form::Number, Some("15"), "The signal that its container gets."),
     ],
+    shared: api::REACH,
     ignored: &[],
 };
 
@@ -70,15 +73,15 @@ pub fn run(invocation: &Invocation, matches: &ArgMatches) -> Outcome {
         _ => &KILL,
     };
     let flags = invocation.flags(table, matches, Level::Command)?;
-    let master = api::master(&flags)?;
+    let (master, http) = (api::master(&flags)?, api::http(&flags)?);
     let wanted = matches.try_get_one::<String>("task").ok().flatten().map_or("", String::as_str);
     let signal = if verb == "kill" { flags.values.number("signal")?.unwrap_or(15) } else { 0 };
     block_on(async {
         let master = api::leader(&master).await.map_err(failed)?;
         match verb {
-            "list" => print_tasks(&master, &flags).await,
-            "logs" => logs(&master, &flags, wanted).await,
-            _ => kill(&master, wanted, signal).await,
+            "list" => print_tasks(&http, &master, &flags).await,
+            "logs" => logs(http, &master, &flags, wanted).await,
+            _ => kill(&http, &master, wanted, signal).await,
         }
         .map_err(failed)
     })?;
@@ -94,8 +97,8 @@ fn ended(task: &Value) -> bool {
     model::TaskState::ALL.iter().any(|known| known.name() == state && known.is_terminal())
 }
 
-async fn print_tasks(master: &LeaderAddress, flags: &Flags) -> anyhow::Result<()> {
-    let answer = tasks(&Http::new(), master).await?;
+async fn print_tasks(http: &Http, master: &LeaderAddress, flags: &Flags) -> anyhow::Result<()> {
+    let answer = tasks(http, master).await?;
     let all = flags.values.bool("all")?;
     let framework = flags.values.text("framework");
     let shown =
@@ -139,8 +142,7 @@ async fn agent_of(http: &Http, master: &LeaderAddress, task: &Value) -> anyhow::
     api::agent_address(agent.ok_or_else(|| anyhow!("agent {id} of the task is not registered now"))?)
 }
 
-async fn logs(master: &LeaderAddress, flags: &Flags, wanted: &str) -> anyhow::Result<()> {
-    let http = Http::new();
+async fn logs(http: Http, master: &LeaderAddress, flags: &Flags, wanted: &str) -> anyhow::Result<()> {
     let answer = tasks(&http, master).await?;
     let task = find(&answer, wanted)?;
     let agent = agent_of(&http, master, task).await?;
@@ -153,7 +155,7 @@ async fn logs(master: &LeaderAddress, flags: &Flags, wanted: &str) -> anyhow::Re
     let from = tail.map_or(0, |tail| size.saturating_sub(tail));
     let over = !flags.values.bool("follow")? || ended(task);
     let (end, heard) = watch::channel(over);
-    let copy = output::follow(sandbox, sink, from, heard);
+    let copy = output::follow(http.clone(), sandbox, sink, from, heard);
     if over {
         return copy.await;
     }
@@ -189,9 +191,8 @@ async fn wait_for_end(
 }
 
 /// No call of the master ends a single task of another's framework; its agent can end the container.
-async fn kill(master: &LeaderAddress, wanted: &str, signal: u32) -> anyhow::Result<()> {
-    let http = Http::new();
-    let answer = tasks(&http, master).await?;
+async fn kill(http: &Http, master: &LeaderAddress, wanted: &str, signal: u32) -> anyhow::Result<()> {
+    let answer = tasks(http, master).await?;
     let task = find(&answer, wanted)?;
     if ended(task) {
         bail!("task {} has ended: {}", text(task, "id"), text(task, "state"));
@@ -200,7 +201,7 @@ async fn kill(master: &LeaderAddress, wanted: &str, signal: u32) -> anyhow::Resu
         list(task, "statuses").iter().rev().find_map(|s| s.get("container_status")?.get("container_id"));
     let container = status.map(|id| text(id, "value")).filter(|id| !id.is_empty());
     let container = container.ok_or_else(|| anyhow!("task {} has no container yet", text(task, "id")))?;
-    let agent = agent_of(&http, master, task).await?;
+    let agent = agent_of(http, master, task).await?;
     let kill = call::KillContainer {
         container_id: ContainerId { value: container.to_owned(), parent: None },
         signal: Some(i32::try_from(signal)?),

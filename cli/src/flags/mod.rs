@@ -39,6 +39,8 @@ const COMMON: [Flag; 2] = [CONFIG_DIR, LOG_FORMAT];
 pub struct Table {
     /// Its flags.
     pub flags: &'static [Flag],
+    /// Flags that it has in common with others.
+    pub shared: &'static [&'static [Flag]],
     /// Lists of flags of Mesos' that are accepted and do nothing.
     pub ignored: &'static [&'static [&'static str]],
 }
@@ -113,6 +115,7 @@ impl Table {
             .iter()
             .filter(|common| self.flags.iter().all(|flag| flag.name != common.name))
             .chain(self.flags)
+            .chain(self.shared.iter().copied().flatten())
     }
 
     /// The row of a name or an older name.
@@ -190,8 +193,12 @@ impl Table {
     }
 
     fn environment(&self, places: &Places<'_>, found: &mut Found) -> Result<(), BadUsage> {
-        for prefix in ["TEPUI_", "MESOS_"] {
+        // Mesos: of TLS there are only variables, LIBPROCESS_SSL_…
+        for (prefix, of) in [("TEPUI_", ""), ("MESOS_", ""), (security::tls::flags::PREFIX, "ssl_")] {
             let read = |name: &str| {
+                if !name.starts_with(of) {
+                    return None;
+                }
                 let variable = format!("{prefix}{}", name.to_uppercase());
                 let value = (places.variable)(&variable)?;
                 Some(value.into_string().map_err(|_| BadUsage::NotText(variable)))

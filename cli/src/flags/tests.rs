@@ -11,7 +11,11 @@ const FLAGS: &[Flag] = &[
     Flag::new("resources", Form::Text, None, "Resources."),
     Flag::new("agent_ping_timeout", Form::Duration, None, "Ping.").aliases(&["slave_ping_timeout"]),
 ];
-const TABLE: Table = Table { flags: FLAGS, ignored: &[&["quorum"], &["launcher_dir", "quorum"]] };
+const TABLE: Table = Table {
+    flags: FLAGS,
+    shared: &[security::tls::flags::TLS],
+    ignored: &[&["quorum"], &["launcher_dir", "quorum"]],
+};
 
 /// Arguments, environment and folder of one case.
 #[derive(Default)]
@@ -62,6 +66,24 @@ fn spellings_of_the_command_line() {
     check(&["--no-strict"], "strict", Some("false"));
     check(&["--no_strict"], "strict", Some("false"));
     check(&["--slave_ping_timeout=1secs"], "agent_ping_timeout", Some("1secs"));
+}
+
+#[test]
+fn variables_of_tls_are_those_of_mesos() {
+    let environment = BTreeMap::from([
+        ("LIBPROCESS_SSL_ENABLED", "1"),
+        ("LIBPROCESS_SSL_CERT_FILE", "/cert"),
+        ("TEPUI_SSL_KEY_FILE", "/key"),
+        ("LIBPROCESS_SSL_KEY_FILE", "/other"),
+        ("LIBPROCESS_SSL_VERIFY_CERT", "true"),
+        ("LIBPROCESS_PORT", "7"),
+    ]);
+    let case = Case { environment, ..Case::default() };
+    assert_eq!(case.text("ssl_enabled").as_deref(), Some("1"));
+    assert_eq!(case.text("ssl_cert_file").as_deref(), Some("/cert"));
+    assert_eq!(case.text("ssl_key_file").as_deref(), Some("/key"));
+    assert_eq!(case.text("ssl_verify_server_cert").as_deref(), Some("true"));
+    assert_eq!(case.text("port").as_deref(), Some("5051"));
 }
 
 #[test]

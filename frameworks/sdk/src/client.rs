@@ -10,12 +10,11 @@ use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
-use tokio::net::TcpStream;
 use wire::media::{self, BodyError, Media};
 use wire::recordio::{Decoder, RecordError};
 use wire::v1::scheduler::{Call, Event};
 
-use crate::http::{self as plain, Ask, CONNECT_TIMEOUT, Http, HttpError, Streaming};
+use crate::http::{self as plain, Ask, Http, HttpError, Streaming};
 
 /// Route of the scheduler API.
 pub const SCHEDULER: &str = "/api/v1/scheduler";
@@ -106,12 +105,12 @@ impl Client {
         let ask = self.ask(call).header(ACCEPT, self.media.content_type());
         let (mut to, mut path) = (to.clone(), SCHEDULER.to_owned());
         for _ in 0..MAX_HOPS {
-            let answer = open(&to, &path, &ask).await?;
+            let answer = open(&self.http, &to, &path, &ask).await?;
             match plain::moved(answer.status(), answer.headers()) {
                 None => return self.subscription(to, answer).await,
                 Some(location) => {
-                    (to, path) =
-                        plain::target(&location).ok_or_else(|| plain::astray(&to, &path, &location))?;
+                    let target = self.http.target(&location);
+                    (to, path) = target.ok_or_else(|| plain::astray(&to, &path, &location))?;
                 }
             }
         }
@@ -158,20 +157,15 @@ impl Client {
 }
 
 /// Makes a connection for one request, whose answer may go on for ever.
-async fn open(to: &LeaderAddress, path: &str, ask: &Ask) -> Result<Streaming, HttpError> {
-    let refused =
-        |source: Box<dyn std::error::Error + Send + Sync>| HttpError::Connect { to: to.to_string(), source };
-    let connect = TcpStream::connect((to.host.as_str(), to.port));
-    let stream = match tokio::time::timeout(CONNECT_TIMEOUT, connect).await {
-        Ok(stream) => stream.map_err(|error| refused(Box::new(error)))?,
-        Err(late) => return Err(refused(Box::new(late))),
-    };
-    stream.set_nodelay(true).map_err(|error| refused(Box::new(error)))?;
+async fn open(http: &Http, to: &LeaderAddress, path: &str, ask: &Ask) -> Result<Streaming, HttpError> {
+    let stream = http.connector().connect(&to.host, to.port).await;
+    let stream =
+        stream.map_err(|error| HttpError::Connect { to: to.to_string(), source: Box::new(error) })?;
     let (mut sender, connection) =
         http1::handshake(TokioIo::new(stream)).await.map_err(|error| plain::broken(to, path, error))?;
     // Ends by itself when the body is dropped; what it ends with shows in the body too.
     tokio::spawn(connection);
-    let mut request = plain::request(to, path, ask)?;
+    let mut request = http.request(to, path, ask)?;
     *request.uri_mut() = path.parse().map_err(|error| HttpError::Invalid {
         to: to.to_string(),
         path: path.to_owned(),

@@ -4,13 +4,15 @@ use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use coordination::LeaderAddress;
-use http::header::{CONTENT_TYPE, HOST, LOCATION};
+use http::header::{AUTHORIZATION, CONTENT_TYPE, HOST, LOCATION};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode};
 use http_body_util::{BodyExt as _, Full};
 use hyper::body::Incoming;
-use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::client::legacy::{Client as Pool, Error as PoolError};
 use hyper_util::rt::TokioExecutor;
+use security::ClientTls;
+
+use crate::connect::Connector;
 
 /// A standing-by master names the leader; more hops than this are a loop.
 const MAX_HOPS: usize = 4;
@@ -151,7 +153,10 @@ impl Ask {
 /// A client with kept-alive connections; cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Http {
-    pool: Pool<HttpConnector, Full<Bytes>>,
+    connector: Connector,
+    /// Who asks, if he says so. Hidden in debug texts.
+    login: Option<HeaderValue>,
+    pool: Pool<Connector, Full<Bytes>>,
 }
 
 impl Default for Http {
@@ -161,14 +166,27 @@ impl Default for Http {
 }
 
 impl Http {
-    /// A client without connections yet.
+    /// A client without connections yet, that speaks in plain text and doesn't say who asks.
     pub fn new() -> Http {
-        let mut connector = HttpConnector::new();
-        connector.set_connect_timeout(Some(CONNECT_TIMEOUT));
-        connector.set_nodelay(true);
-        let pool =
-            Pool::builder(TokioExecutor::new()).pool_idle_timeout(Duration::from_secs(20)).build(connector);
-        Http { pool }
+        Http::secured(None, None)
+    }
+
+    /// A client without connections yet. All that it asks, after a redirect too, is encrypted if that was asked for; who
+    /// asks is told to every server.
+    pub fn secured(tls: Option<ClientTls>, login: Option<HeaderValue>) -> Http {
+        let connector = Connector::new(tls);
+        let mut pool = Pool::builder(TokioExecutor::new());
+        let pool = pool.pool_idle_timeout(Duration::from_secs(20)).build(connector.clone());
+        let login = login.map(|mut login| {
+            login.set_sensitive(true);
+            login
+        });
+        Http { connector, login, pool }
+    }
+
+    /// How its connections are made.
+    pub(crate) fn connector(&self) -> &Connector {
+        &self.connector
     }
 
     /// Asks and reads the whole answer. Mesos: a master that doesn't lead answers 307; that is followed.
@@ -188,7 +206,7 @@ impl Http {
             match moved(reply.status, &reply.headers) {
                 None => return Ok(reply),
                 Some(location) => {
-                    (to, path) = target(&location).ok_or_else(|| astray(&to, &path, &location))?;
+                    (to, path) = self.target(&location).ok_or_else(|| astray(&to, &path, &location))?;
                 }
             }
         }
@@ -196,11 +214,39 @@ impl Http {
     }
 
     async fn once(&self, to: &LeaderAddress, path: &str, ask: &Ask) -> Result<Reply, HttpError> {
-        let request = request(to, path, ask)?;
+        let request = self.request(to, path, ask)?;
         let answer = self.pool.request(request).await.map_err(|error| pool_error(to, path, error))?;
         let (head, body) = answer.into_parts();
         let body = read(to, path, body, ask.limit).await?;
         Ok(Reply { status: head.status, headers: head.headers, body, from: to.clone() })
+    }
+}
+
+impl Http {
+    pub(crate) fn request(
+        &self,
+        to: &LeaderAddress,
+        path: &str,
+        ask: &Ask,
+    ) -> Result<Request<Full<Bytes>>, HttpError> {
+        let uri = format!("{}://{to}{path}", self.connector.scheme());
+        let mut builder = Request::builder().method(ask.method.clone()).uri(uri).header(HOST, to.to_string());
+        for (name, value) in &ask.headers {
+            builder = builder.header(name, value);
+        }
+        if let Some(login) = &self.login {
+            builder = builder.header(AUTHORIZATION, login);
+        }
+        builder.body(Full::new(ask.body.clone())).map_err(|source| HttpError::Invalid {
+            to: to.to_string(),
+            path: path.to_owned(),
+            source,
+        })
+    }
+
+    /// Where a redirect leads: never from an encrypted connection to a plain one.
+    pub(crate) fn target(&self, location: &str) -> Option<(LeaderAddress, String)> {
+        target(self.connector.scheme(), location)
     }
 }
 
@@ -235,28 +281,16 @@ pub(crate) fn broken(
     HttpError::Broken { to: to.to_string(), path: path.to_owned(), source: Box::new(error) }
 }
 
-pub(crate) fn request(to: &LeaderAddress, path: &str, ask: &Ask) -> Result<Request<Full<Bytes>>, HttpError> {
-    let mut builder = Request::builder().method(ask.method.clone()).uri(format!("http://{to}{path}"));
-    builder = builder.header(HOST, to.to_string());
-    for (name, value) in &ask.headers {
-        builder = builder.header(name, value);
-    }
-    builder.body(Full::new(ask.body.clone())).map_err(|source| HttpError::Invalid {
-        to: to.to_string(),
-        path: path.to_owned(),
-        source,
-    })
-}
-
 /// Where a redirect points, if the answer is one.
 pub(crate) fn moved(status: StatusCode, headers: &HeaderMap) -> Option<String> {
     let redirect = matches!(status, StatusCode::TEMPORARY_REDIRECT | StatusCode::PERMANENT_REDIRECT);
     redirect.then(|| headers.get(LOCATION)?.to_str().ok().map(str::to_owned)).flatten()
 }
 
-/// Reads `//host:port/path` (Mesos' protocol-relative form) or `http://host:port/path`.
-pub(crate) fn target(location: &str) -> Option<(LeaderAddress, String)> {
-    let rest = location.strip_prefix("http:").unwrap_or(location).strip_prefix("//")?;
+/// Reads `//host:port/path` (Mesos' protocol-relative form) or `http://host:port/path`, with the protocol that is spoken.
+fn target(scheme: &str, location: &str) -> Option<(LeaderAddress, String)> {
+    let same = location.strip_prefix(scheme).and_then(|rest| rest.strip_prefix(':'));
+    let rest = same.unwrap_or(location).strip_prefix("//")?;
     let (host, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
     let path = if path.is_empty() { "/" } else { path };
     Some((host.parse().ok()?, path.to_owned()))
@@ -290,7 +324,11 @@ mod tests {
 
     #[test]
     fn redirects_are_read() {
-        let read = |text: &str| target(text).map(|(to, path)| format!("{to} {path}"));
+        let of = |scheme: &str, text: &str| target(scheme, text).map(|(to, path)| format!("{to} {path}"));
+        let read = |text: &str| of("http", text);
+        assert_eq!(of("https", "//m1:1/x").as_deref(), Some("m1:1 /x"));
+        assert_eq!(of("https", "https://m1:1/x").as_deref(), Some("m1:1 /x"));
+        assert_eq!(of("https", "http://m1:1/x"), None);
         assert_eq!(read("//10.0.0.1:5050/api/v1?x=1").as_deref(), Some("10.0.0.1:5050 /api/v1?x=1"));
         assert_eq!(read("http://m1:5050").as_deref(), Some("m1:5050 /"));
         for astray in ["", "/state", "https://m1:5050/", "//", "//m1/", "ftp://m1:1/"] {

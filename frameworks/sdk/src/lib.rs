@@ -7,6 +7,7 @@
 #![forbid(unsafe_code)]
 
 pub mod client;
+mod connect;
 pub mod fit;
 pub mod http;
 pub mod launch;

@@ -4,6 +4,7 @@ pub(crate) mod flags;
 pub(crate) mod http;
 pub(crate) mod images;
 pub(crate) mod messages;
+pub(crate) mod security;
 pub(crate) mod streams;
 
 /// The first byte, and the rest: for targets that do one of several things.

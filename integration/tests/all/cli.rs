@@ -84,7 +84,7 @@ fn unusable_arguments_exit_with_2_and_name_the_flag() {
         ("master", "--work_dir"),
         ("master --registry=in_memory --log_format=xml", "--log_format"),
         ("master --registry=in_memory --config_dir=/no/such/folder", "--config_dir"),
-        ("master --registry=in_memory --authenticate_frameworks", "--authenticate_frameworks"),
+        ("master --registry=in_memory --authenticate_agents", "--authenticate_agents"),
         ("master --registry=in_memory --agent_ping_timeout=soon", "--agent_ping_timeout"),
         ("run --cpus=none -- true", "--cpus"),
         ("run --resources=cpus -- true", "--resources"),

@@ -14,7 +14,7 @@ macro_rules! pages {
         $(
             #[test]
             fn $name() {
-                needs!("docker-registry", "skopeo", "umoci", "ip", "curl", "jq");
+                needs!("docker-registry", "skopeo", "umoci", "ip", "curl", "jq", "openssl");
                 run($page);
             }
         )*
@@ -30,6 +30,7 @@ pages! {
     images: "docs/images.md",
     isolation: "docs/isolation.md",
     cluster: "docs/cluster.md",
+    security: "docs/security.md",
     high_availability: "docs/high-availability.md",
     scheduler_api: "docs/scheduler-api.md",
     moving_from_mesos: "docs/moving-from-mesos.md",
@@ -227,7 +228,7 @@ fn anchor(line: &str) -> String {
 fn sources() -> String {
     let root = repository();
     let mut todo: Vec<_> =
-        ["cli", "master", "agent", "images", "runtime", "model", "coordination", "frameworks"]
+        ["cli", "master", "agent", "images", "runtime", "model", "coordination", "security", "frameworks"]
             .map(|name| root.join(name))
             .into();
     let mut text = String::new();

@@ -4,6 +4,7 @@
 
 mod agent_images;
 mod api;
+mod authentication;
 mod calls;
 mod chaos;
 mod cli;
@@ -29,4 +30,5 @@ mod restart;
 mod several_masters;
 mod streams;
 mod threats;
+mod tls;
 mod unreachable;

@@ -16,7 +16,7 @@ mod stream;
 use std::sync::Arc;
 
 use coordination::Leader;
-use http::header::{ALLOW, CONTENT_TYPE, HeaderValue, LOCATION};
+use http::header::{ALLOW, CONTENT_TYPE, HeaderValue, LOCATION, WWW_AUTHENTICATE};
 use http::{Method, Request, Response, StatusCode, Uri};
 use hyper::body::Incoming;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
@@ -28,10 +28,13 @@ pub use body::MAX_BODY;
 pub use routes::ROUTES;
 
 use crate::about::About;
+use crate::config::READONLY;
 use crate::service::{Handle, Lifeline, Stopped};
 use crate::view::View;
 use routes::Route;
+use security::{Gate, Stop};
 use serving::metrics::Pace;
+use serving::routes::NoRoute;
 use serving::sending::{self, Room};
 
 /// Views that are turned into answers at once: each may take a large buffer.
@@ -53,6 +56,7 @@ pub struct Api {
     answers: Room,
     large_bodies: Semaphore,
     options: Options,
+    gate: Arc<Gate>,
 }
 
 /// What the environment and flags say of answers.
@@ -81,11 +85,24 @@ impl Api {
         leader: watch::Receiver<Option<Leader>>,
         leading: watch::Receiver<bool>,
         options: Options,
+        gate: Arc<Gate>,
     ) -> Api {
         let (encoders, large_bodies) = (Semaphore::new(ENCODERS), Semaphore::new(body::LARGE_BODIES));
         let (encoders, states, answers) = (Arc::new(encoders), Room::default(), Room::default());
         let glances = Arc::new(Semaphore::new(ENCODERS));
-        Api { about, handle, leader, leading, encoders, glances, states, answers, large_bodies, options }
+        Api {
+            about,
+            handle,
+            leader,
+            leading,
+            encoders,
+            glances,
+            states,
+            answers,
+            large_bodies,
+            options,
+            gate,
+        }
     }
 
     /// Answers a request.
@@ -93,8 +110,27 @@ impl Api {
         let (peer, method, uri) = (lifeline.peer(), request.method().clone(), request.uri().clone());
         let gzip = serving::gzip::is_accepted(request.headers());
         let line = lifeline.clone();
-        let answer = match routes::find(request.uri().path()) {
-            Ok(Route::Scheduler) => scheduler::handle(self, request, lifeline).await,
+        let found = routes::find(uri.path());
+        let answer = match self.admit(&request, found.ok()) {
+            Ok(principal) => self.answer(found, request, principal, lifeline).await,
+            Err(refusal) => Err(refusal),
+        };
+        let answer = answer.unwrap_or_else(|refusal| *refusal);
+        let answer = if gzip { body::compressed(answer).await } else { answer };
+        let answer = self.with_room(answer, line).await;
+        tracing::debug!(%peer, %method, %uri, status = answer.status().as_u16(), "answered");
+        answer
+    }
+
+    async fn answer(
+        &self,
+        found: Result<Route, NoRoute>,
+        request: Request<Incoming>,
+        principal: Option<String>,
+        lifeline: Lifeline,
+    ) -> Result<Response<Body>, Refusal> {
+        match found {
+            Ok(Route::Scheduler) => scheduler::handle(self, request, principal, lifeline).await,
             Ok(Route::Operator) => operator::handle(self, request, lifeline).await,
             Ok(Route::Teardown) => legacy::teardown(self, request).await,
             Ok(Route::Page(page)) => legacy::page(self, page, request.uri()).await,
@@ -102,12 +138,18 @@ impl Api {
             Ok(Route::Health) => Ok(empty(StatusCode::OK)),
             Ok(Route::Redirect) => Ok(self.redirect("")),
             Err(none) => Err(routes::answer(none)),
-        };
-        let answer = answer.unwrap_or_else(|refusal| *refusal);
-        let answer = if gzip { body::compressed(answer).await } else { answer };
-        let answer = self.with_room(answer, line).await;
-        tracing::debug!(%peer, %method, %uri, status = answer.status().as_u16(), "answered");
-        answer
+        }
+    }
+
+    /// Who asks, where that must be known. Mesos: who may change something has a name.
+    fn admit(&self, request: &Request<Incoming>, found: Option<Route>) -> Result<Option<String>, Refusal> {
+        let realm = found.and_then(Route::realm);
+        let same = |listed: &str| found.is_some() && routes::find(listed).ok() == found;
+        let admitted = self.gate.admit(request.uri().path(), realm, request.headers(), same);
+        match admitted.map_err(stop)? {
+            Some(principal) if realm != Some(READONLY) => principal.named().map(Some).map_err(stop),
+            principal => Ok(principal.and_then(|principal| principal.value)),
+        }
     }
 
     /// Goes on only on a leading master that has read its registry; others send the client to the leader.
@@ -185,6 +227,19 @@ impl Api {
         answer.extensions_mut().insert(Turn { _turn: Arc::new(turn) });
         Ok(answer)
     }
+}
+
+/// The answer to whom the gate doesn't let through.
+fn stop(stop: Stop) -> Refusal {
+    let unauthorized = match stop {
+        Stop::Forbidden(why) => return refuse(StatusCode::FORBIDDEN, &why),
+        Stop::Unauthorized(unauthorized) => unauthorized,
+    };
+    let mut response = text(StatusCode::UNAUTHORIZED, unauthorized.message);
+    if let Ok(challenges) = HeaderValue::try_from(unauthorized.challenges) {
+        response.headers_mut().insert(WWW_AUTHENTICATE, challenges);
+    }
+    Box::new(response)
 }
 
 fn need_post(method: &Method) -> Result<(), Refusal> {

@@ -3,6 +3,7 @@
 use http::StatusCode;
 
 use super::{Refusal, empty, text};
+use crate::config::{READONLY, READWRITE, SCHEDULER};
 use serving::routes::NoRoute;
 
 /// Where a request goes.
@@ -64,6 +65,21 @@ pub enum Page {
     Flags,
     /// `/version`
     Version,
+}
+
+impl Route {
+    /// The realm in which who asks may have to be known. Mesos: what says nothing of the cluster is never protected.
+    pub fn realm(self) -> Option<&'static str> {
+        match self {
+            Route::Health
+            | Route::Redirect
+            | Route::Page(Page::Version)
+            | Route::Process(Process::System) => None,
+            Route::Operator | Route::Teardown | Route::Process(Process::Logging) => Some(READWRITE),
+            Route::Scheduler => Some(SCHEDULER),
+            Route::Page(_) | Route::Process(_) => Some(READONLY),
+        }
+    }
 }
 
 /// All of them.

@@ -4,12 +4,13 @@ use http::header::{CONTENT_TYPE, HeaderName, HeaderValue};
 use http::{HeaderMap, Request, Response, StatusCode};
 use hyper::body::Incoming;
 use wire::media;
+use wire::v1::FrameworkInfo;
 use wire::v1::scheduler::Call;
 
 use super::calls::{self, Meaning, Subscription};
 use super::stream::EventStream;
 use super::{Api, Body, Refusal, body, empty, need_post, refuse, refused, stopped};
-use crate::logic::{Event, SchedulerAction};
+use crate::logic::{Event, Refused, SchedulerAction};
 use crate::service::{Lifeline, uuid};
 
 /// Names the subscription that a call belongs to.
@@ -19,6 +20,7 @@ const STREAM_ID: HeaderName = HeaderName::from_static("mesos-stream-id");
 pub async fn handle(
     api: &Api,
     request: Request<Incoming>,
+    principal: Option<String>,
     lifeline: Lifeline,
 ) -> Result<Response<Body>, Refusal> {
     api.need_leader(request.uri())?;
@@ -26,8 +28,14 @@ pub async fn handle(
     let headers = request.headers().clone();
     let call = read::<Call>(api, request).await?;
     match calls::meaning(call).map_err(|why| refuse(StatusCode::BAD_REQUEST, &why))? {
-        Meaning::Subscribe(subscription) => subscribe(api, &headers, lifeline, *subscription).await,
-        Meaning::Act { framework, action } => {
+        Meaning::Subscribe(mut subscription) => {
+            agree(principal, &mut subscription.info)?;
+            subscribe(api, &headers, lifeline, *subscription).await
+        }
+        Meaning::Act { framework, mut action } => {
+            if let SchedulerAction::UpdateFramework { info, .. } = &mut action {
+                agree(principal.clone(), info)?;
+            }
             // Mesos looks at Accept for SUBSCRIBE and for this call, though its answer has no body.
             if matches!(action, SchedulerAction::ReconcileOperations { .. }) {
                 media::accept(&headers).map_err(|why| refuse(why.status(), &why.to_string()))?;
@@ -38,12 +46,26 @@ pub async fn handle(
                 _ => StatusCode::ACCEPTED,
             };
             let stream_token = stream_id(&headers);
-            let answer =
-                api.handle.call(|call| Event::Scheduler { call, framework, stream_token, action }).await;
+            let event = |call| Event::Scheduler { call, framework, principal, stream_token, action };
+            let answer = api.handle.call(event).await;
             answer.map_err(stopped)?.map_err(|why| refused(&why))?;
             Ok(empty(done))
         }
         Meaning::Missing(what) => Err(refuse(StatusCode::NOT_IMPLEMENTED, what)),
+    }
+}
+
+/// Mesos: a framework has the principal of its scheduler, or says none.
+fn agree(principal: Option<String>, info: &mut FrameworkInfo) -> Result<(), Refusal> {
+    match (principal, &info.principal) {
+        (Some(asks), Some(says)) if asks != *says => {
+            Err(refused(&Refused::OtherPrincipal { asks, says: says.clone() }))
+        }
+        (Some(asks), None) => {
+            info.principal = Some(asks);
+            Ok(())
+        }
+        _ => Ok(()),
     }
 }
 

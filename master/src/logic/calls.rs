@@ -12,16 +12,24 @@ use super::state::State;
 use super::tally::Count;
 use super::{departures, frameworks, offers, reconcile, tasks};
 
+/// Who calls.
+pub(super) struct Caller {
+    pub(super) call: CallId,
+    pub(super) framework: FrameworkId,
+    pub(super) principal: Option<String>,
+    pub(super) stream_token: Option<String>,
+}
+
 /// A call of a scheduler other than SUBSCRIBE.
 pub(super) fn scheduler(
     state: &mut State,
     now: Timestamp,
-    (call, framework): (CallId, FrameworkId),
-    stream_token: Option<String>,
+    caller: Caller,
     action: SchedulerAction,
     out: &mut Vec<Effect>,
 ) {
-    let mut outcome = may_call(state, &framework, stream_token);
+    let Caller { call, framework, principal, stream_token } = caller;
+    let mut outcome = may_call(state, &framework, principal, stream_token);
     if outcome.is_ok() {
         count(state, &framework, &action);
     }
@@ -68,10 +76,22 @@ fn count(state: &mut State, framework: &FrameworkId, action: &SchedulerAction) {
     state.tally.bump(message);
 }
 
-/// Mesos checks in this order: the framework is known, it is connected, the header is there, it is the current one.
-fn may_call(state: &State, framework: &FrameworkId, stream_token: Option<String>) -> Result<(), Refused> {
+/// Mesos checks in this order: the framework is known, it is the caller's own, it is connected, the header is there, it is
+/// the current one.
+fn may_call(
+    state: &State,
+    framework: &FrameworkId,
+    principal: Option<String>,
+    stream_token: Option<String>,
+) -> Result<(), Refused> {
     let row = state.frameworks.get(framework);
     let row = row.ok_or_else(|| Refused::UnknownFramework(framework.clone()))?;
+    if let Some(asks) = principal
+        && row.info.principal.as_ref() != Some(&asks)
+    {
+        let says = row.info.principal.clone().unwrap_or_default();
+        return Err(Refused::OtherPrincipal { asks, says });
+    }
     let current = match &row.stream_token {
         Some(token) if row.stream.is_some() => token,
         _ => return Err(Refused::NotSubscribed(framework.clone())),

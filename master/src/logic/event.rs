@@ -98,6 +98,8 @@ pub enum Event {
         call: CallId,
         /// For which framework.
         framework: FrameworkId,
+        /// Who asks, if he had to say so.
+        principal: Option<String>,
         /// The `Mesos-Stream-Id` header, if there was one.
         stream_token: Option<String>,
         /// What it wants.

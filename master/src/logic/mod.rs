@@ -125,8 +125,9 @@ impl State {
             Event::Subscribe { stream, stream_token: token, info, suppressed_roles: suppressed } => {
                 frameworks::subscribe(self, now, Subscriber { stream, token, info: *info, suppressed }, out);
             }
-            Event::Scheduler { call, framework, stream_token, action } => {
-                calls::scheduler(self, now, (call, framework), stream_token, action, out);
+            Event::Scheduler { call, framework, principal, stream_token, action } => {
+                let caller = calls::Caller { call, framework, principal, stream_token };
+                calls::scheduler(self, now, caller, action, out);
             }
             Event::StreamLost { stream } => {
                 watch::lost(self, stream);

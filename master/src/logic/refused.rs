@@ -7,6 +7,13 @@ use model::{AgentId, FrameworkId};
 pub enum Refused {
     /// No such framework.
     UnknownFramework(FrameworkId),
+    /// The framework is another one's.
+    OtherPrincipal {
+        /// Who asks.
+        asks: String,
+        /// Whose it is.
+        says: String,
+    },
     /// The framework has no stream now.
     NotSubscribed(FrameworkId),
     /// No `Mesos-Stream-Id` header.
@@ -27,6 +34,8 @@ impl Refused {
         match self {
             // Mesos: 400 "cannot be found"; operator TEARDOWN of an unknown framework is 400 too.
             Refused::UnknownFramework(_) | Refused::Invalid(_) => 400,
+            // Mesos: 400.
+            Refused::OtherPrincipal { .. } => 400,
             // Mesos: 403 while the framework isn't connected.
             Refused::NotSubscribed(_) => 403,
             // Mesos: a missing or other stream id is 400.
@@ -41,6 +50,11 @@ impl Refused {
     pub fn text(&self) -> String {
         match self {
             Refused::UnknownFramework(id) => format!("Framework '{id}' cannot be found"),
+            Refused::OtherPrincipal { asks, says } => {
+                format!(
+                    "Authenticated principal '{asks}' does not match principal '{says}' set in `FrameworkInfo`"
+                )
+            }
             Refused::NotSubscribed(id) => format!("Framework '{id}' is not subscribed"),
             Refused::NoStreamId => {
                 "All non-subscribe calls should include the 'Mesos-Stream-Id' header".to_owned()

@@ -2,12 +2,15 @@
 //! bounded outbox.
 
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use futures_util::Stream;
 use model::{AgentId, FrameworkId, TaskState};
+use security::{Gate, Guest};
 use tokio::sync::oneshot;
+use tonic::metadata::MetadataMap;
 use tonic::{Request, Response, Status, Streaming};
 use wire::link::agent_link_server::{AgentLink, AgentLinkServer};
 use wire::link::{self, FromAgent, FromMaster, from_agent};
@@ -16,6 +19,7 @@ use super::handle::Handle;
 use super::hello::{self, Hello};
 use super::outbox::Drain;
 use super::server::Lifeline;
+use crate::config::Config;
 use crate::logic::{Event, LinkId};
 
 /// An agent must introduce itself within this time.
@@ -28,11 +32,46 @@ pub type LinkServer = AgentLinkServer<Links>;
 #[derive(Debug)]
 pub struct Links {
     handle: Handle,
+    door: Door,
+}
+
+/// What an agent must bring.
+#[derive(Debug)]
+pub struct Door {
+    certificate: bool,
+    login: bool,
+    gate: Arc<Gate>,
+}
+
+impl Door {
+    /// As the flags say.
+    pub fn of(config: &Config, gate: Arc<Gate>) -> Door {
+        let certificate = config.tls.as_ref().is_some_and(|tls| tls.require_agent_cert);
+        Door { certificate, login: config.authenticate_agents, gate }
+    }
+
+    /// Mesos: an agent that wants to be authenticated is, whether it has to be or not.
+    fn admit(&self, guest: Guest, metadata: &MetadataMap) -> Result<(), &'static str> {
+        if self.certificate && guest != Guest::Certified {
+            return Err(
+                "this master takes only agents with a certificate; give --ssl_cert_file and --ssl_key_file",
+            );
+        }
+        let authenticator = self.gate.authenticator();
+        match metadata.get("authorization") {
+            Some(said) if authenticator.takes_logins() => {
+                let principal = said.to_str().ok().and_then(|said| authenticator.login(said));
+                principal.map(|_| ()).ok_or("the principal or the secret in --credential is wrong")
+            }
+            _ if self.login => Err("this master takes only agents with a login; give --credential"),
+            _ => Ok(()),
+        }
+    }
 }
 
 /// The service for the port's dispatcher.
-pub fn server(handle: Handle) -> LinkServer {
-    AgentLinkServer::new(Links { handle })
+pub fn server(handle: Handle, door: Door) -> LinkServer {
+    AgentLinkServer::new(Links { handle, door })
         .max_decoding_message_size(link::MAX_FROM_AGENT)
         .max_encoding_message_size(link::MAX_FROM_MASTER)
 }
@@ -73,6 +112,10 @@ impl AgentLink for Links {
             return Err(Status::internal("the connection is unknown"));
         };
         let peer = lifeline.peer();
+        if let Err(why) = self.door.admit(lifeline.guest(), request.metadata()) {
+            tracing::warn!(%peer, why, "an agent is refused");
+            return Err(Status::unauthenticated(why));
+        }
         let not_leading = || Status::unavailable("this master is not leading");
         let epoch = self.handle.epoch().ok_or_else(not_leading)?;
         let mut up = request.into_inner();

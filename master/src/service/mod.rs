@@ -19,6 +19,7 @@ use std::sync::Arc;
 use model::MasterId;
 use model::random::{uuid_text, uuid_v4};
 use rustix::process::{getpriority_process, setpriority_process};
+use security::{Gate, ServerTls};
 use serving::metrics::Pace;
 use tokio::sync::{oneshot, watch};
 use tokio::task::JoinSet;
@@ -37,6 +38,7 @@ use crate::logic::Settings;
 use crate::{Coordination, MasterError, Running};
 use handle::Ends;
 use leading::Parts;
+use links::{Door, LinkServer};
 use server::Server;
 
 /// How much less nice the loop's thread is than the others.
@@ -49,6 +51,8 @@ pub async fn start(config: Config, coordination: Arc<dyn Coordination>) -> Resul
     let address = listener
         .local_addr()
         .map_err(|source| MasterError::Listen { address: (config.ip, config.port).into(), source })?;
+    let tls = config.tls.clone().map(ServerTls::load).transpose()?;
+    let gate = Arc::new(Gate::load(&config.gate)?);
     let store = leading::open_store(&config.registry).await?;
     let id = MasterId::new(uuid()?);
     let about = Arc::new(About::new(&config, id.clone(), address, clock.started()).await);
@@ -58,12 +62,13 @@ pub async fn start(config: Config, coordination: Arc<dyn Coordination>) -> Resul
     let pace = Pace::from_environment().map_err(MasterError::Environment)?;
     let options = Options { pace, per_framework: config.publish_per_framework_metrics };
     let leader = coordination.leader();
-    let api = Arc::new(Api::new(about.clone(), handle.clone(), leader, is_leading.clone(), options));
+    let links = links::server(handle.clone(), Door::of(&config, gate.clone()));
+    let api = Arc::new(Api::new(about.clone(), handle.clone(), leader, is_leading.clone(), options, gate));
     let (stop, stopped) = oneshot::channel();
     let vitals = handle.vitals().clone();
     tracing::info!(%address, master_id=%id, "listening");
     let parts = Parts { config, coordination, about: about.clone(), store, handle, leading };
-    let task = tokio::spawn(supervise(parts, ends, listener, api, stopped));
+    let task = tokio::spawn(supervise(parts, ends, (listener, tls), (api, links), stopped));
     let advertised = about.address.clone();
     Ok(Running { address, advertised, id, stop: Some(stop), leading: is_leading, vitals, task })
 }
@@ -71,16 +76,17 @@ pub async fn start(config: Config, coordination: Arc<dyn Coordination>) -> Resul
 async fn supervise(
     parts: Parts,
     ends: Ends,
-    listener: tokio::net::TcpListener,
-    api: Arc<Api>,
+    (listener, tls): (tokio::net::TcpListener, Option<ServerTls>),
+    (api, links): (Arc<Api>, LinkServer),
     stop: oneshot::Receiver<()>,
 ) -> Result<(), MasterError> {
     let (end_server, server_ends) = watch::channel(false);
-    let links = links::server(parts.handle.clone());
     let serving = Server { api, links, patience: parts.config.patience };
     // Aborts what is left in it when this task is aborted.
     let mut server = JoinSet::new();
-    server.spawn(server::serve(listener, serving, server_ends));
+    let mut files = JoinSet::new();
+    files.spawn(follow(tls.clone()));
+    server.spawn(server::serve(listener, serving, tls, server_ends));
     // The driver goes first: with it go the outboxes, and every stream and link ends after what was sent on it.
     let result = on_own_thread(leading::lead(parts, ends, stop)).await;
     end_server.send_replace(true);
@@ -107,6 +113,13 @@ async fn on_own_thread(
     match thread {
         Ok(_) => result.await.unwrap_or(Err(MasterError::Ended("loop"))),
         Err(error) => Err(MasterError::Thread(error)),
+    }
+}
+
+/// Certificates may be renewed.
+async fn follow(tls: Option<ServerTls>) {
+    if let Some(tls) = tls {
+        tls.follow().await;
     }
 }
 

@@ -12,6 +12,7 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
 use hyper_util::server::graceful::{GracefulShutdown, Watcher};
+use security::{Guest, ServerTls, Stream};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Notify, Semaphore, watch};
 use tokio::task::JoinSet;
@@ -68,12 +69,18 @@ pub struct Lifeline(Arc<Line>);
 #[derive(Debug)]
 struct Line {
     peer: SocketAddr,
+    guest: Guest,
     cut: Notify,
 }
 
 impl Lifeline {
-    fn of(peer: SocketAddr) -> Lifeline {
-        Lifeline(Arc::new(Line { peer, cut: Notify::new() }))
+    fn of(peer: SocketAddr, guest: Guest) -> Lifeline {
+        Lifeline(Arc::new(Line { peer, guest, cut: Notify::new() }))
+    }
+
+    /// What TLS knows of who is at the other end.
+    pub fn guest(&self) -> Guest {
+        self.0.guest
     }
 
     /// Who is at the other end.
@@ -130,7 +137,12 @@ pub struct Server {
 }
 
 /// Serves until `ends` says true, then lets running requests finish for some seconds.
-pub async fn serve(listener: TcpListener, server: Server, mut ends: watch::Receiver<bool>) {
+pub async fn serve(
+    listener: TcpListener,
+    server: Server,
+    tls: Option<ServerTls>,
+    mut ends: watch::Receiver<bool>,
+) {
     let graceful = GracefulShutdown::new();
     let mut connections = JoinSet::new();
     let room = Arc::new(Semaphore::new(MAX_CONNECTIONS));
@@ -140,11 +152,21 @@ pub async fn serve(listener: TcpListener, server: Server, mut ends: watch::Recei
             _ = ends.wait_for(|end| *end) => break,
             Some(_) = connections.join_next() => {}
             (stream, peer, permit) = accept(&listener, &room) => {
-                let connection = connection(stream, peer, server.clone(), graceful.watcher());
-                connections.spawn(async move {
-                    connection.await;
-                    drop(permit);
-                });
+                let (server, end) = (server.clone(), graceful.watcher());
+                tune(&stream);
+                // Each kind is a task of its own, so that one without TLS is as small as can be.
+                match tls.clone() {
+                    None => connections.spawn(async move {
+                        connection(Stream::Plain(stream), (peer, Guest::Unknown), server, end).await;
+                        drop(permit);
+                    }),
+                    Some(tls) => connections.spawn(async move {
+                        if let Some((stream, guest)) = tls.accept(stream, peer).await {
+                            connection(stream, (peer, guest), server, end).await;
+                        }
+                        drop(permit);
+                    }),
+                };
             }
         }
     }
@@ -175,12 +197,15 @@ async fn accept(
     }
 }
 
-async fn connection(stream: TcpStream, peer: SocketAddr, server: Server, end: Watcher) {
+fn tune(stream: &TcpStream) {
     // Without them everything works, more slowly in one case and noticing dead peers later in the other.
     let _ = stream.set_nodelay(true);
     let user_timeout = u32::try_from(UNACKNOWLEDGED.as_millis()).unwrap_or(u32::MAX);
-    let _ = rustix::net::sockopt::set_tcp_user_timeout(&stream, user_timeout);
-    let (lifeline, patience) = (Lifeline::of(peer), server.patience);
+    let _ = rustix::net::sockopt::set_tcp_user_timeout(stream, user_timeout);
+}
+
+async fn connection(stream: Stream, (peer, guest): (SocketAddr, Guest), server: Server, end: Watcher) {
+    let (lifeline, patience) = (Lifeline::of(peer, guest), server.patience);
     let asked = Arc::new(AtomicBool::new(false));
     let service = service_fn({
         let (lifeline, asked) = (lifeline.clone(), asked.clone());

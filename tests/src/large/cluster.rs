@@ -158,7 +158,7 @@ impl Cluster {
         let framework = &self.frameworks[at];
         let stream_token = Some(framework.token());
         let framework = framework.id.clone().expect("it is subscribed");
-        Event::Scheduler { call, framework, stream_token, action }
+        Event::Scheduler { call, framework, principal: None, stream_token, action }
     }
 
     /// An operator gives an agent up.

@@ -24,6 +24,7 @@ pub const TABLE: Table = Table {
         Flag::new("dry_run", Form::Bool, Some("false"), "Change nothing, only tell."),
         api::JSON,
     ],
+    shared: &[],
     ignored: &[],
 };
 

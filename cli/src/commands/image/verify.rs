@@ -27,6 +27,7 @@ pub const TABLE: Table = Table {
         ),
         api::JSON,
     ],
+    shared: &[],
     ignored: &[],
 };
 

@@ -6,6 +6,7 @@ use coordination::Whereabouts;
 use model::flags::{Flag, Form, bad};
 use model::resources::{Amount, Milli, Resource, Resources};
 use model::{Role, resources};
+use sdk::http::Http;
 use sdk::launch::{Command, CommandTask, HostVolume};
 use wire::media::{self, Media};
 
@@ -72,6 +73,8 @@ pub const IGNORED: &[&str] = &["containerizer", "checkpoint", "shell", "overwrit
 pub struct Job {
     /// Whom to ask.
     pub master: Whereabouts,
+    /// Over which connections, and as whom.
+    pub http: Http,
     /// How.
     pub media: Media,
     /// What to run.
@@ -121,6 +124,7 @@ impl Job {
         let failover_timeout = values.duration("failover_timeout")?.unwrap_or(Duration::from_secs(60));
         let mut job = Job {
             master: api::master(flags)?,
+            http: api::http(flags)?,
             media: media(values.text("content_type").unwrap_or("protobuf"))?,
             task: CommandTask {
                 id: String::new(),
@@ -137,7 +141,7 @@ impl Job {
                 max_completion: values.duration("max_completion_time")?,
             },
             role: role(values.text("role").unwrap_or("*"))?,
-            principal: values.text("principal").map(str::to_owned),
+            principal: principal(flags)?,
             kill_after: values.duration("kill_after")?,
             wait: values.duration("wait")?.unwrap_or(Duration::from_secs(15)),
             failover_timeout,
@@ -155,6 +159,12 @@ impl Job {
         let seed = self.seed >> 32;
         self.task.id = if n == 0 { format!("{base}-{seed:08x}") } else { format!("{base}-{seed:08x}-{n}") };
     }
+}
+
+/// Mesos: a framework has the principal that its scheduler logs in as.
+fn principal(flags: &Flags) -> Result<Option<String>, Trouble> {
+    let given = flags.values.text("principal").map(str::to_owned);
+    Ok(given.or(api::credential(flags)?.map(|credential| credential.principal().to_owned())))
 }
 
 fn harmless(c: char) -> char {

@@ -10,12 +10,13 @@ use std::process::ExitCode;
 
 use clap::{Arg, ArgAction, ArgMatches, Command};
 
+use crate::api;
 use crate::context::{Invocation, Outcome, block_on};
 use crate::flags::Table;
 use crate::logging::Level;
 use job::{Job, Repeated};
 
-const TABLE: Table = Table { flags: job::FLAGS, ignored: &[job::IGNORED] };
+const TABLE: Table = Table { flags: job::FLAGS, shared: api::REACH, ignored: &[job::IGNORED] };
 
 /// How it is called.
 pub fn describe(command: Command) -> Command {

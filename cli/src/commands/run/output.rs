@@ -84,12 +84,13 @@ enum Piece {
 /// # Errors
 /// The output can't be written to; or the agent doesn't answer after the end, which names what is missing.
 pub async fn follow(
+    http: Http,
     sandbox: Sandbox,
     sink: Sink,
     mut offset: u64,
     mut ended: watch::Receiver<bool>,
 ) -> anyhow::Result<()> {
-    let (http, file) = (Http::new(), sink.file());
+    let file = sink.file();
     let mut quiet_since = None;
     loop {
         let last_look = *ended.borrow_and_update();

@@ -93,7 +93,8 @@ struct Run {
 
 impl Run {
     fn start(job: Job) -> Run {
-        let client = Client::new(Http::new(), job.media);
+        let http = job.http.clone();
+        let client = Client::new(http.clone(), job.media);
         let mut options = Options::new(framework(&job), job.seed);
         options.backoff = Duration::from_millis(300);
         options.max_backoff = Duration::from_secs(2);
@@ -104,7 +105,7 @@ impl Run {
         Run {
             job,
             detector,
-            http: Http::new(),
+            http,
             scheduler,
             framework: None,
             away: Some(Absence::since(now)),

@@ -130,7 +130,7 @@ impl Run {
         let sandbox = Sandbox::of_run(address.clone(), framework, &self.job.task.id);
         let (ended, heard) = watch::channel(false);
         let copies = [Sink::Stdout, Sink::Stderr].map(|sink| {
-            let copy = output::follow(sandbox.clone(), sink, 0, heard.clone());
+            let copy = output::follow(self.http.clone(), sandbox.clone(), sink, 0, heard.clone());
             let errors = self.output_errors.clone();
             tokio::spawn(async move {
                 if let Err(error) = copy.await {
