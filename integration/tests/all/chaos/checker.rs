@@ -201,3 +201,43 @@ fn moments_are_read_and_fields_found() {
         (Some("t1"), Some("7"), None)
     );
 }
+
+/// A log of lines with seconds and words.
+fn log(lines: &[(u64, &str)]) -> Vec<Line> {
+    lines.iter().map(|(at, text)| Line { at: *at, text: format!("INFO crate: {text}") }).collect()
+}
+
+#[test]
+fn what_must_not_be_is_found() {
+    let first = [(1, "registry taken over epoch=5 zxid=1"), (2, "leading epoch=5 agents=1")];
+    let second = [(5, "registry taken over epoch=6 zxid=4"), (6, "leading epoch=6 agents=1")];
+    let check = |one: &[(u64, &str)], two: &[(u64, &str)], agent: &[(u64, &str)]| {
+        let masters = [log(&[&first, one].concat()), log(&[&second, two].concat())];
+        std::panic::catch_unwind(|| {
+            let terms = terms(&masters);
+            registry_is_fenced(&masters);
+            let launched = launches_are_of_the_leader(&masters, &terms);
+            agents_obey_upwards(&[log(agent)], &launched);
+        })
+        .is_ok()
+    };
+    let (obeys, runs) =
+        ((2, "obeying another leading master epoch=5"), (4, "launching task=t framework=F epoch=5"));
+    let launch = |at| (at, "task launched framework_id=F task_id=t epoch=5");
+    let write = |text| [(3, text)];
+    assert!(check(&[launch(3)], &[], &[obeys, runs]));
+    assert!(check(&write("registry written epoch=5 serial=1 zxid=3"), &[], &[]));
+    assert!(!check(&[launch(5)], &[], &[]), "a launch after the takeover");
+    assert!(!check(&[], &[launch(3)], &[]), "a launch in another's name");
+    assert!(
+        !check(&write("registry written epoch=5 serial=1 zxid=5"), &[], &[]),
+        "a write after the takeover"
+    );
+    assert!(!check(&write("registry taken over epoch=6 zxid=2"), &[], &[]), "an epoch of two masters");
+    assert!(!check(&[], &[], &[obeys, runs]), "a launch that nobody ordered");
+    assert!(!check(&[launch(3)], &[], &[obeys, runs, runs]), "a task that runs twice");
+    assert!(
+        !check(&[launch(3)], &[], &[(2, "obeying another leading master epoch=6"), obeys]),
+        "a lower epoch"
+    );
+}
