@@ -115,7 +115,10 @@ pub fn block_on<T>(work: impl Future<Output = Result<T, Trouble>>) -> Result<T, 
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         // Threads have the priority of the one that starts them, and a master's loop is ahead of all others.
-        .on_thread_start(move || drop(rustix::process::setpriority_process(None, nice)))
+        .on_thread_start(move || {
+            // Only a thread that a nicer one started changes; where that is not allowed, little is lost.
+            let _ = rustix::process::setpriority_process(None, nice);
+        })
         .build();
     let runtime = runtime.context("cannot start worker threads").map_err(failed)?;
     let outcome = runtime.block_on(work);
