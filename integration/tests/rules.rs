@@ -34,7 +34,7 @@ const ARROWS: &[(&str, &[&str])] = &[
             "sdk",
         ],
     ),
-    ("simulation", &["wire", "model", "agent", "master"]),
+    ("simulation", &["wire", "model", "coordination", "agent", "master"]),
     ("integration", &["wire", "model"]),
     ("fuzz", &["wire", "model", "serving", "security", "images", "runtime", "agent", "master"]),
     ("bench", &["wire", "model", "coordination", "sdk", "runtime"]),

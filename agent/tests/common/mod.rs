@@ -88,7 +88,18 @@ impl TestMaster {
     }
 
     pub async fn say(&self, body: impl Into<from_master::Body>) {
-        let outbox = self.outbox.lock().unwrap().clone().expect("a link");
+        let found = async {
+            loop {
+                // A link that was cut is made again.
+                let outbox = self.outbox.lock().unwrap().clone();
+                let Some(outbox) = outbox else {
+                    tokio::time::sleep(Duration::from_millis(5)).await;
+                    continue;
+                };
+                break outbox;
+            }
+        };
+        let outbox = tokio::time::timeout(PATIENCE, found).await.expect("a link");
         outbox.send(Ok(FromMaster::new(1, body))).await.unwrap();
     }
 

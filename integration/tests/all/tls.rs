@@ -120,7 +120,7 @@ fn everything_is_encrypted_and_agents_are_certified() {
     assert!(told.contains("invalid peer certificate: UnknownIssuer"), "{told}");
     // The link without a certificate, as an agent would open it: UNAUTHENTICATED.
     let link = format!("https://{}/tepui.link.v1.AgentLink/Attach", cluster.master());
-    let grpc = ["--http2", "--include", "--header", "content-type: application/grpc", "--data", "x"];
+    let grpc = ["--http2", "--include", "--header", "content-type: application/grpc", "--data", ""];
     let refused = curl(authority, None, &link, &grpc);
     assert!(refused.body.contains("grpc-status: 16"), "{}{}", refused.body, refused.error);
     let taken = curl(authority, Some(&certificates.agent), &link, &grpc);

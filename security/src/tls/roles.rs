@@ -8,6 +8,7 @@ use std::time::Duration;
 use rustls::pki_types::ServerName;
 use rustls::server::Acceptor;
 use rustls::{ClientConfig, ServerConfig};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::sync::Semaphore;
 use tokio_rustls::{LazyConfigAcceptor, TlsConnector, TlsStream};
@@ -19,6 +20,8 @@ use super::{Guest, Stream, TlsError, TlsSettings, configs};
 const HELLO: Duration = Duration::from_secs(10);
 /// The rest of the handshake must be over within this time.
 const REST: Duration = Duration::from_secs(5);
+/// How long a client that is refused has to hear why.
+const FAREWELL: Duration = Duration::from_secs(1);
 /// Handshakes that are in their second part at once: each may take some 30 KB. Others wait, with a socket alone.
 const HANDSHAKES: usize = 1024;
 /// How long a handshake may take that this side began.
@@ -74,12 +77,34 @@ impl ServerTls {
             Err(plain) => return Ok((Stream::Plain(plain), Guest::Unknown)),
         };
         // It is never closed.
-        let _room = self.room.acquire().await;
-        let stream = tokio::time::timeout(REST, start.into_stream(self.live.now())).await??;
+        let room = self.room.acquire().await;
+        let accepting = start.into_stream(self.live.now()).into_fallible();
+        let accepted = tokio::time::timeout(REST, accepting).await?;
+        drop(room);
+        let stream = match accepted {
+            Ok(stream) => stream,
+            Err((error, stream)) => {
+                part(stream).await;
+                return Err(error);
+            }
+        };
         let certified = stream.get_ref().1.peer_certificates().is_some_and(|all| !all.is_empty());
         let guest = if certified { Guest::Certified } else { Guest::Encrypted };
         Ok((Stream::Tls(Box::new(TlsStream::Server(stream))), guest))
     }
+}
+
+/// Closes a connection so that the alert arrives that tells the peer why: it is lost when the peer says something on a
+/// connection that is closed already.
+async fn part(mut stream: TcpStream) {
+    let farewell = async {
+        stream.shutdown().await?;
+        let mut rest = [0; 4096];
+        while stream.read(&mut rest).await? > 0 {}
+        io::Result::Ok(())
+    };
+    // Whoever doesn't want to hear it may go as well.
+    let _ = tokio::time::timeout(FAREWELL, farewell).await;
 }
 
 /// TLS of a process that connects to others.
