@@ -21,8 +21,8 @@ use crate::logic::{
 };
 use crate::view::View;
 
-/// Things that happen in one turn, at most; and for how long. Then writes go out and others get the thread: a turn that
-/// a reader's view ends is still one of few milliseconds.
+/// Things that happen in one turn, at most; and for how long, but for the last of them. Then writes go out and the loop
+/// looks whether it still leads.
 const TURN: usize = 256;
 const TURN_TIME: Duration = Duration::from_millis(1);
 /// A turn that is worth a warning.
