@@ -292,9 +292,9 @@ impl World {
         if node.process != process || node.state.is_none() || node.connection.is_some() {
             return;
         }
-        match &self.master {
-            Some(master) if node.cut_off_until <= now => {
-                let id = self.network.connect(Peer::Agent(index, process), master.life);
+        match self.leading() {
+            Some(life) if node.cut_off_until <= now => {
+                let id = self.network.connect(Peer::Agent(index, process), life);
                 self.agents[index].connection = Some(id);
                 self.step_agent(index, Event::LinkUp { link: LinkId(id) });
             }

@@ -68,7 +68,7 @@ impl World {
             12..22 => self.storage_fails(agent),
             22..38 => self.cut_off(agent),
             38..58 if self.agents[agent].state.is_some() => self.crash_agent(agent),
-            58..70 => self.crash_master(),
+            58..70 => self.kill_leader(),
             70..80 => self.break_streams(scheduler),
             80..85 => self.flap(scheduler),
             85..95 => {
@@ -171,7 +171,7 @@ impl World {
 
     /// Mesos: frameworks that only agents have told of stay until an operator ends them.
     fn tear_down_orphans(&mut self) {
-        let Some(master) = &self.master else { return };
+        let Some(master) = self.leader() else { return };
         let orphans: Vec<_> = master
             .state
             .frameworks
@@ -183,13 +183,13 @@ impl World {
             self.note(|| format!("operator: framework {framework} is torn down"));
             self.last_call += 1;
             let action = OperatorAction::Teardown { framework };
-            self.step_master(Event::Operator { call: CallId(self.last_call), action });
+            self.tell_leader(Event::Operator { call: CallId(self.last_call), action });
         }
     }
 
     /// The operator knows which hosts came back as other agents.
     fn give_up_lost_agents(&mut self) {
-        let Some(master) = &self.master else { return };
+        let Some(master) = self.leader() else { return };
         let known = |id: &AgentId| {
             let hosts = self.agents.iter().filter_map(|node| node.state.as_ref()?.view().agent);
             hosts.into_iter().any(|agent| agent == *id)
@@ -201,14 +201,17 @@ impl World {
     fn call_gone(&mut self, agent: AgentId) {
         self.note(|| format!("operator: agent {agent} is gone"));
         self.last_call += 1;
-        self.asked_gone.insert(CallId(self.last_call), agent.clone());
-        let action = OperatorAction::MarkAgentGone { agent };
-        self.step_master(Event::Operator { call: CallId(self.last_call), action });
+        let call = CallId(self.last_call);
+        if let Some(life) = self.leading() {
+            let asked = self.masters.get_mut(&life).map(|master| &mut master.asked_gone);
+            asked.into_iter().for_each(|asked| drop(asked.insert(call, agent.clone())));
+        }
+        self.tell_leader(Event::Operator { call, action: OperatorAction::MarkAgentGone { agent } });
     }
 
     /// What must hold once all is quiet.
     fn judge(&self) -> Result<(), String> {
-        let master = &self.master.as_ref().ok_or("there is no master")?.state;
+        let master = &self.leader().ok_or("there is no master")?.state;
         for (index, agent) in self.agents.iter().enumerate() {
             let view = agent.state.as_ref().ok_or(format!("agent {index} does not run"))?.view();
             if !view.registered {

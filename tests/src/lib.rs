@@ -14,7 +14,7 @@
 //!   master's own audit (`master_node`); what it believes to be used on a host is what runs there, and that fits into the
 //!   host, told from the containers alone (`quiet`, `containers`);
 //! - nobody hears of an agent, an offer or a lost task before the registry has it, the master shows what the registry
-//!   holds, and does nothing more once a write failed: `registry`;
+//!   holds, and does nothing more once a write failed: `books`, `registry`;
 //! - a task is started once, on one agent, after it is on disk; a container stays until its task's end is: `containers`;
 //! - an update is sent after it is on disk, in order, at once when the agent registers, again exactly when its back-off
 //!   is over, until it is acknowledged, and never after: `postman`, from outside the logic;
@@ -27,6 +27,8 @@
 
 #[cfg(test)]
 mod agent_node;
+#[cfg(test)]
+mod books;
 #[cfg(test)]
 mod chaos;
 #[cfg(test)]

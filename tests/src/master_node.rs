@@ -1,18 +1,21 @@
 //! The master's process: carries out the effects of the master's logic, and checks them.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use master::logic::{
-    Agent, Audited, CallId, Effect, Event, LinkId, OperatorEvent, Refused, SchedulerEvent, Settings, State,
-    StreamId, Table,
+    Agent, Audited, CallId, Contents, Effect, Event, LinkId, OperatorEvent, Refused, SchedulerEvent,
+    Settings, State, StreamId, Table,
 };
 use model::{AgentId, MasterId, Timestamp};
 use wire::link::{from_agent, from_master};
 
+use crate::books::Books;
 use crate::faults::Fault;
 use crate::messages::event_of;
 use crate::mirror::Mirror;
-use crate::network::Peer;
+use crate::network::{Connection, Peer};
+use crate::scheduler::Call;
 use crate::world::{Happening, World};
 
 /// A running master.
@@ -21,6 +24,18 @@ pub struct MasterNode {
     pub state: State,
     /// Which of the masters that were.
     pub life: u64,
+    /// What all that it says carries.
+    pub epoch: u64,
+    /// What it knows to be written.
+    pub books: Books,
+    /// What an operator who watches has been told.
+    pub mirror: Mirror,
+    /// Calls that have no answer yet.
+    pub calls: BTreeMap<CallId, Call>,
+    /// Agents that operators want to be gone.
+    pub asked_gone: BTreeMap<CallId, AgentId>,
+    /// Of each scheduler that it took.
+    pub streams: BTreeMap<usize, Subscribed>,
     /// The registry refused a write: nothing more may come of it.
     pub down: bool,
     /// It has said that it steps down.
@@ -30,7 +45,35 @@ pub struct MasterNode {
     fitting: Table<AgentId, Agent>,
 }
 
+/// The last stream of a scheduler that a master accepted.
+#[derive(Clone, Copy, Default)]
+pub struct Subscribed {
+    /// Its number.
+    pub stream: u64,
+    /// When the master was told that such a stream ended.
+    pub lost: Option<Timestamp>,
+}
+
 impl MasterNode {
+    /// One that takes over what it found in the registry.
+    pub fn new(state: State, life: u64, found: Contents) -> MasterNode {
+        MasterNode {
+            state,
+            life,
+            epoch: found.epoch,
+            books: Books::new(found),
+            mirror: Mirror::default(),
+            calls: BTreeMap::new(),
+            asked_gone: BTreeMap::new(),
+            streams: BTreeMap::new(),
+            down: false,
+            stepped_down: false,
+            tick: None,
+            audited: Audited::default(),
+            fitting: Table::new(),
+        }
+    }
+
     /// Whether all that the master holds fits together.
     fn audit(&mut self) -> Result<(), String> {
         self.state.audit_since(&mut self.audited)?;
@@ -72,154 +115,150 @@ pub fn settings(life: u64, epoch: u64) -> Settings {
 }
 
 impl World {
-    /// A master takes over.
+    /// A master that is alone takes over.
     pub fn elect(&mut self) {
-        if self.master.is_some() {
-            return;
+        if self.masters.is_empty() {
+            self.registry.contents.epoch += 1;
+            self.lead(self.registry.contents.clone());
         }
+    }
+
+    /// A master begins to lead with what it found in the registry.
+    pub fn lead(&mut self, found: Contents) {
         self.lives += 1;
         let life = self.lives;
-        self.registry.contents.epoch += 1;
-        let mut settings = settings(life, self.registry.contents.epoch);
+        let mut settings = settings(life, found.epoch);
         settings.offer_timeout = self.seed.is_multiple_of(3).then_some(Duration::from_secs(30));
         settings.agent_removal_interval = self.seed.is_multiple_of(5).then_some(Duration::from_secs(20));
         let state = State::new(settings, self.random.next_u64(), self.now);
         self.note(|| format!("master {life} elected"));
-        self.master = Some(MasterNode {
-            state,
-            life,
-            down: false,
-            stepped_down: false,
-            tick: None,
-            audited: Audited::default(),
-            fitting: Table::new(),
-        });
-        self.mirror = Mirror::default();
-        self.step_master(Event::Elected(Box::new(self.registry.contents.clone())));
+        self.masters.insert(life, MasterNode::new(state, life, found.clone()));
+        self.step_master(life, Event::Elected(Box::new(found)));
         // Half of the worlds are watched from the first moment, the others from some later one.
         let pause = if self.seed.is_multiple_of(2) { Duration::ZERO } else { self.within(300) };
         self.after(pause, Happening::OperatorWatches(life));
     }
 
-    pub(crate) fn operator_watches(&mut self, life: u64) {
-        if self.master.as_ref().is_some_and(|master| master.life == life) {
-            // Numbers of connections are given by the network; this one is no connection.
-            self.step_master(Event::Watch { stream: StreamId(u64::MAX) });
+    /// The master that has the highest epoch.
+    pub fn leader(&self) -> Option<&MasterNode> {
+        self.masters.values().max_by_key(|master| master.epoch)
+    }
+
+    /// Its life.
+    pub fn leading(&self) -> Option<u64> {
+        self.leader().map(|master| master.life)
+    }
+
+    /// Lets the leading master take in an event.
+    pub fn tell_leader(&mut self, event: Event) {
+        if let Some(life) = self.leading() {
+            self.step_master(life, event);
         }
     }
 
-    fn operator_hears(&mut self, event: OperatorEvent) {
-        let Some(master) = &self.master else { return };
-        if let Err(why) = self.mirror.hear(&event, &master.state) {
+    pub(crate) fn operator_watches(&mut self, life: u64) {
+        // Numbers of connections are given by the network; this one is no connection.
+        self.step_master(life, Event::Watch { stream: StreamId(u64::MAX) });
+    }
+
+    fn operator_hears(&mut self, life: u64, event: OperatorEvent) {
+        let Some(master) = self.masters.get_mut(&life) else { return };
+        if let Err(why) = master.mirror.hear(&event, &master.state) {
             self.broken(format!("an operator hears {event:?}: {why}"));
         }
     }
 
-    /// The master dies. Of the writes under way some are done all the same.
-    pub fn crash_master(&mut self) {
-        if self.master.take().is_none() {
-            return;
-        }
+    /// The leading master dies. Of the writes under way some are done all the same.
+    pub fn kill_leader(&mut self) {
+        let Some(life) = self.leading() else { return };
         self.faults.add(Fault::MasterKilled);
         self.note(|| "master dies".to_owned());
         let done = usize::try_from(self.random.below(self.registry.pending() + 1)).expect("small");
         self.registry.crash(done);
-        for connection in self.network.standing(|_| true) {
+        self.masters.remove(&life);
+        for connection in self.network.leading_to(life) {
             self.break_connection(connection);
         }
-        self.calls.clear();
-        // The next one knows nothing of those who are away.
-        self.schedulers.iter_mut().for_each(|scheduler| scheduler.away_since = None);
         let pause = self.within(60);
         self.after(pause, Happening::Elected);
     }
 
-    /// Lets the master take in an event.
-    pub fn step_master(&mut self, event: Event) {
+    /// Lets a master take in an event.
+    pub fn step_master(&mut self, life: u64, event: Event) {
         let now = self.now;
-        let Some(master) = &mut self.master else { return };
+        let Some(master) = self.masters.get_mut(&life) else { return };
         let told = if self.tracing { format!("{event:?}") } else { String::new() };
         let mut out = Vec::new();
         master.state.step(now, event, &mut out);
         let audited = self.steps.is_multiple_of(self.audit_every);
         let checked = if audited { master.audit() } else { Ok(()) };
-        let compared = audited && !master.down;
-        self.note(|| format!("master <- {}", shorten(told)));
-        if let Err(why) = checked {
-            self.broken(why);
-        }
-        if compared
-            && let Err(why) = self.registry.agrees_with(&self.master.as_ref().expect("it stepped").state)
-        {
+        let booked = if audited && !master.down { master.books.agrees_with(&master.state) } else { Ok(()) };
+        self.note(|| format!("master {life} <- {}", shorten(told)));
+        if let Err(why) = checked.and(booked) {
             self.broken(why);
         }
         for effect in out {
-            self.carry_out(effect);
+            self.carry_out(life, effect);
         }
-        if let Some(master) = &self.master
+        if let Some(master) = self.masters.get(&life)
             && audited
-            && let Err(why) = self.mirror.agrees(&master.state)
+            && let Err(why) = master.mirror.agrees(&master.state)
         {
             self.broken(format!("what an operator was told is not so: {why}"));
         }
-        self.plan_master_tick();
+        self.plan_master_tick(life);
     }
 
     /// A master that stepped down ends.
     pub(crate) fn master_ends(&mut self, life: u64) {
-        if self.master.as_ref().is_some_and(|master| master.life == life) {
-            self.crash_master();
+        if self.masters.contains_key(&life) {
+            self.kill_leader();
         }
     }
 
-    fn plan_master_tick(&mut self) {
+    fn plan_master_tick(&mut self, life: u64) {
         let now = self.now;
-        let Some(master) = &mut self.master else { return };
+        let Some(master) = self.masters.get_mut(&life) else { return };
         let Some(wakeup) = master.state.next_wakeup().map(|at| at.max(now)) else { return };
         if master.tick.is_none_or(|tick| wakeup < tick) {
             master.tick = Some(wakeup);
-            let life = master.life;
             self.at(wakeup, Happening::MasterTick(life));
         }
     }
 
     pub(crate) fn master_tick(&mut self, life: u64) {
         let now = self.now;
-        let Some(master) = self.master.as_mut().filter(|master| master.life == life) else { return };
-        if master.tick == Some(now) {
+        let Some(master) = self.masters.get_mut(&life) else { return };
+        if master.tick.is_some_and(|tick| tick <= now) {
             master.tick = None;
-            self.step_master(Event::Tick);
+            self.step_master(life, Event::Tick);
         }
     }
 
     pub(crate) fn arrives_at_master(&mut self, id: u64, body: from_agent::Body) {
-        let life = self.master.as_ref().map(|master| master.life);
-        let stands =
-            self.network.get(id).is_some_and(|c| !c.broken && !c.master_told && Some(c.life) == life);
-        if stands {
-            self.step_master(event_of(LinkId(id), body));
-        } else {
-            self.faults.add(Fault::Dropped);
+        let stands = |c: &&Connection| !c.broken && !c.master_told && self.masters.contains_key(&c.life);
+        match self.network.get(id).filter(stands) {
+            Some(&Connection { life, .. }) => self.step_master(life, event_of(LinkId(id), body)),
+            None => self.faults.add(Fault::Dropped),
         }
     }
 
     pub(crate) fn master_loses(&mut self, life: u64, peer: Peer, id: u64) {
-        if self.master.as_ref().is_none_or(|master| master.life != life) {
-            return;
-        }
+        let Some(master) = self.masters.get_mut(&life) else { return };
         if let Peer::Scheduler(index, _) = peer
-            && self.schedulers[index].stream == id
+            && let Some(subscribed) = master.streams.get_mut(&index).filter(|last| last.stream == id)
         {
-            self.schedulers[index].away_since = Some(self.now);
+            subscribed.lost = Some(self.now);
         }
-        self.step_master(match peer {
+        let event = match peer {
             Peer::Agent(..) => Event::LinkLost { link: LinkId(id) },
             Peer::Scheduler(..) => Event::StreamLost { stream: StreamId(id) },
-        });
+        };
+        self.step_master(life, event);
     }
 
-    fn carry_out(&mut self, effect: Effect) {
-        let master = self.master.as_mut().expect("only a master does something");
+    fn carry_out(&mut self, life: u64, effect: Effect) {
+        let master = self.masters.get_mut(&life).expect("only a master does something");
         if let Effect::StepDown { why } = &effect {
             if !master.down || std::mem::replace(&mut master.stepped_down, true) {
                 self.broken(format!("the master stepped down: {why}"));
@@ -230,34 +269,36 @@ impl World {
             return self.broken(format!("the registry failed and the master goes on with {effect:?}"));
         }
         match effect {
-            Effect::Persist { ticket, change } => self.write_registry(ticket, change),
-            Effect::ToAgent { link, message } => self.send_to_agent(link, message),
+            Effect::Persist { ticket, change } => self.write_registry(life, ticket, change),
+            Effect::ToAgent { link, message } => self.send_to_agent(life, link, message),
             Effect::CloseLink { link } => self.close_connection(link.0),
-            Effect::ToFramework { stream, event } => self.send_to_scheduler(stream, event),
+            Effect::ToFramework { stream, event } => self.send_to_scheduler(life, stream, event),
             Effect::CloseStream { stream } => self.close_connection(stream.0),
-            Effect::ToOperator { event, .. } => self.operator_hears(event),
-            Effect::ToOperators(event) => self.operator_hears(event),
-            Effect::Answer { call, outcome } => self.answer_checked(call, outcome),
+            Effect::ToOperator { event, .. } => self.operator_hears(life, event),
+            Effect::ToOperators(event) => self.operator_hears(life, event),
+            Effect::Answer { call, outcome } => self.answer_checked(life, call, outcome),
             Effect::StepDown { .. } => {}
         }
     }
 
     /// An operator is told that an agent is gone once that is written.
-    fn answer_checked(&mut self, call: CallId, outcome: Result<(), Refused>) {
-        if let Some(agent) = self.asked_gone.remove(&call)
+    fn answer_checked(&mut self, life: u64, call: CallId, outcome: Result<(), Refused>) {
+        let Some(master) = self.masters.get_mut(&life) else { return };
+        if let Some(agent) = master.asked_gone.remove(&call)
             && outcome.is_ok()
-            && !self.registry.contents.gone.contains_key(&agent)
+            && !master.books.contents.gone.contains_key(&agent)
         {
             self.broken(format!("agent {agent} is said to be gone but the registry doesn't know"));
         }
-        self.answer(call, outcome);
+        self.answer(life, call, outcome);
     }
 
-    fn send_to_agent(&mut self, link: LinkId, message: Box<from_master::Body>) {
-        if let Err(why) = self.registry.lets_agent_hear(link, &message) {
+    fn send_to_agent(&mut self, life: u64, link: LinkId, message: Box<from_master::Body>) {
+        let Some(master) = self.masters.get_mut(&life) else { return };
+        let epoch = master.epoch;
+        if let Err(why) = master.books.lets_agent_hear(link, &message) {
             self.broken(why);
         }
-        let epoch = self.registry.contents.epoch;
         let Some(when) = self.network.arrival_at_peer(link.0, self.now, &mut self.random) else {
             return self.faults.add(Fault::Dropped);
         };
@@ -270,14 +311,16 @@ impl World {
         self.at(when, Happening::ToAgent(link.0, epoch, message));
     }
 
-    fn send_to_scheduler(&mut self, stream: StreamId, event: SchedulerEvent) {
-        if let Err(why) = self.registry.lets_framework_hear(&event) {
-            self.broken(why);
-        }
+    fn send_to_scheduler(&mut self, life: u64, stream: StreamId, event: SchedulerEvent) {
+        let Some(master) = self.masters.get_mut(&life) else { return };
+        let told = master.books.lets_framework_hear(&event);
         if let (SchedulerEvent::Subscribed { .. }, Some(connection)) = (&event, self.network.get(stream.0))
             && let Peer::Scheduler(index, _) = connection.peer
         {
-            self.schedulers[index].stream = stream.0;
+            master.streams.entry(index).or_default().stream = stream.0;
+        }
+        if let Err(why) = told {
+            self.broken(why);
         }
         if let Some(when) = self.network.arrival_at_peer(stream.0, self.now, &mut self.random) {
             self.faults.travels(self.now, when);

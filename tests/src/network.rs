@@ -78,6 +78,12 @@ impl Network {
         standing.map(|(id, _)| *id).collect()
     }
 
+    /// Connections that stand, to that master.
+    pub fn leading_to(&self, life: u64) -> Vec<u64> {
+        let standing = self.connections.iter().filter(|(_, c)| !c.broken && c.life == life);
+        standing.map(|(id, _)| *id).collect()
+    }
+
     /// When something sent to the master now arrives: never before what was sent earlier.
     pub fn arrival_at_master(&mut self, id: u64, now: Timestamp, random: &mut Random) -> Option<Timestamp> {
         let connection = self.connections.get_mut(&id).filter(|c| !c.broken)?;

@@ -23,7 +23,7 @@ impl World {
 
     /// None while something is under way.
     fn compare(&self, node: &AgentNode) -> Option<Result<(), String>> {
-        let (master, connection) = (self.master.as_ref().filter(|master| !master.down)?, node.connection?);
+        let (master, connection) = (self.leader().filter(|master| !master.down)?, node.connection?);
         let agent = node.state.as_ref().filter(|state| state.is_registered())?.agent_id()?;
         let row = master.state.agents.get(agent)?;
         let quiet = row.link == Some(LinkId(connection))

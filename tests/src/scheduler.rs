@@ -10,6 +10,7 @@ use wire::v1;
 use crate::agent_node::AgentNode;
 use crate::ends::End;
 use crate::faults::Fault;
+use crate::master_node::MasterNode;
 use crate::messages::{launch, task};
 use crate::network::{Peer, delay};
 use crate::world::{Happening, World};
@@ -52,10 +53,6 @@ pub struct Scheduler {
     pub id: Option<FrameworkId>,
     /// Number of the present subscription.
     pub attempt: u64,
-    /// The last connection that a master accepted, and when the master that leads was told that this ended.
-    pub stream: u64,
-    /// See `stream`.
-    pub away_since: Option<Timestamp>,
     /// It has seen SUBSCRIBED on it.
     pub subscribed: bool,
     /// It launches nothing more and ends what it has.
@@ -76,8 +73,6 @@ impl Scheduler {
             info,
             id: None,
             attempt: 0,
-            stream: 0,
-            away_since: None,
             subscribed: false,
             ending: false,
             tasks: BTreeMap::new(),
@@ -113,7 +108,7 @@ impl World {
         if self.schedulers[index].attempt != attempt {
             return;
         }
-        let Some(life) = self.master.as_ref().map(|master| master.life) else {
+        let Some(life) = self.leading() else {
             let pause = self.within(5) + Duration::from_millis(100);
             return self.after(pause, Happening::Subscribes(index, attempt));
         };
@@ -121,12 +116,9 @@ impl World {
         let scheduler = &self.schedulers[index];
         let info = v1::FrameworkInfo { id: scheduler.id.as_ref().map(Into::into), ..scheduler.info.clone() };
         let stream_token = scheduler.token().into();
-        self.step_master(Event::Subscribe {
-            stream: StreamId(id),
-            stream_token,
-            info: Box::new(info),
-            suppressed_roles: Vec::new(),
-        });
+        let (info, suppressed_roles) = (Box::new(info), Vec::new());
+        let stream = StreamId(id);
+        self.step_master(life, Event::Subscribe { stream, stream_token, info, suppressed_roles });
     }
 
     /// The stream of a subscription ended.
@@ -142,6 +134,7 @@ impl World {
             return self.faults.add(Fault::Dropped);
         };
         let Peer::Scheduler(index, attempt) = connection.peer else { return };
+        let life = connection.life;
         if self.schedulers[index].attempt != attempt {
             return;
         }
@@ -155,8 +148,8 @@ impl World {
             }
             SchedulerEvent::Offers(offers) => offers.into_iter().for_each(|offer| self.offered(index, offer)),
             SchedulerEvent::Rescind(offer) => drop(self.schedulers[index].offers.remove(&offer)),
-            SchedulerEvent::Update(status) => self.updated(index, id, &status),
-            SchedulerEvent::Error(why) if why.contains("removed") => self.forgotten(index),
+            SchedulerEvent::Update(status) => self.updated(index, life, &status),
+            SchedulerEvent::Error(why) if why.contains("removed") => self.forgotten(index, life),
             SchedulerEvent::Error(_)
             | SchedulerEvent::UpdateOperation(_)
             | SchedulerEvent::Failure { .. }
@@ -165,11 +158,12 @@ impl World {
     }
 
     /// It was away too long: its tasks are ended by the master, and it starts anew.
-    fn forgotten(&mut self, index: usize) {
+    fn forgotten(&mut self, index: usize, life: u64) {
+        let since = self.masters.get(&life).and_then(|master| master.streams.get(&index)?.lost);
         let scheduler = &mut self.schedulers[index];
         scheduler.id = None;
         scheduler.tasks.clear();
-        let away = scheduler.away_since.map_or(Duration::ZERO, |since| self.now.since(since));
+        let away = since.map_or(Duration::ZERO, |since| self.now.since(since));
         if away.as_secs_f64() < scheduler.info.failover_timeout() {
             self.broken(format!("scheduler {index} was removed although it was away for {away:?} only"));
         }
@@ -213,11 +207,10 @@ impl World {
         self.call(index, action, launches);
     }
 
-    fn updated(&mut self, index: usize, connection: u64, status: &v1::TaskStatus) {
+    fn updated(&mut self, index: usize, life: u64, status: &v1::TaskStatus) {
         let state = TaskState::from(status.state());
         let id = TaskId::from(&status.task_id);
         let agent = status.agent_id.as_ref().map(AgentId::from);
-        let life = self.network.get(connection).map_or(0, |connection| connection.life);
         let Scheduler { info, tasks, id: framework, .. } = &mut self.schedulers[index];
         let Some(known) = tasks.get_mut(&id) else {
             return self.broken(format!("scheduler {index} hears of task {id}, which it never launched"));
@@ -332,9 +325,7 @@ impl World {
             self.faults.add(Fault::Reordered);
         }
         *latest = call.number.max(*latest);
-        if self.master.is_none() {
-            return self.faults.add(Fault::Dropped);
-        }
+        let Some(life) = self.leading() else { return self.faults.add(Fault::Dropped) };
         self.last_call += 1;
         let id = CallId(self.last_call);
         let event = Event::Scheduler {
@@ -344,17 +335,21 @@ impl World {
             stream_token: Some(call.token.clone()),
             action: call.action.clone(),
         };
-        self.calls.insert(id, call);
-        self.step_master(event);
-        let down = self.master.as_ref().is_some_and(|master| master.down);
-        if !down && self.calls.contains_key(&id) {
+        self.masters
+            .get_mut(&life)
+            .into_iter()
+            .for_each(|master| drop(master.calls.insert(id, call.clone())));
+        self.step_master(life, event);
+        let waits = |master: &MasterNode| !master.down && master.calls.contains_key(&id);
+        if self.masters.get(&life).is_some_and(waits) {
             self.broken(format!("call {id:?} was not answered"));
         }
     }
 
     /// The master answers a call.
-    pub(crate) fn answer(&mut self, id: CallId, outcome: Result<(), Refused>) {
-        let Some(call) = self.calls.remove(&id) else { return };
+    pub(crate) fn answer(&mut self, life: u64, id: CallId, outcome: Result<(), Refused>) {
+        let call = self.masters.get_mut(&life).and_then(|master| master.calls.remove(&id));
+        let Some(call) = call else { return };
         if let Err(refused) = outcome {
             self.note(|| format!("refused: {refused:?} {call:?}"));
             // The answer to a scheduler that waits for it gets through.

@@ -3,16 +3,15 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
-use master::logic::{CallId, SchedulerEvent};
+use master::logic::SchedulerEvent;
 use model::random::Random;
-use model::{AgentId, ContainerId, FrameworkId, TaskId, Timestamp};
+use model::{ContainerId, FrameworkId, TaskId, Timestamp};
 use wire::link::{from_agent, from_master};
 
 use crate::agent_node::AgentNode;
 use crate::containers::ContainerEvent;
 use crate::faults::{Fault, Faults};
 use crate::master_node::MasterNode;
-use crate::mirror::Mirror;
 use crate::network::{Network, Peer};
 use crate::registry::Registry;
 use crate::scheduler::{Call, Scheduler};
@@ -82,12 +81,10 @@ pub struct World {
     queue: BTreeMap<(Timestamp, u64), Happening>,
     scheduled: u64,
     at_once: u32,
-    /// The master, while there is one.
-    pub master: Option<MasterNode>,
+    /// The masters that lead, or believe so, by the number of their life.
+    pub masters: BTreeMap<u64, MasterNode>,
     /// How many masters there were.
     pub lives: u64,
-    /// What an operator who watches has been told.
-    pub mirror: Mirror,
     /// What survives masters.
     pub registry: Registry,
     /// All connections.
@@ -96,10 +93,6 @@ pub struct World {
     pub agents: Vec<AgentNode>,
     /// All schedulers.
     pub schedulers: Vec<Scheduler>,
-    /// Calls that have no answer yet.
-    pub calls: BTreeMap<CallId, Call>,
-    /// Agents that operators want to be gone.
-    pub asked_gone: BTreeMap<CallId, AgentId>,
     /// Last number of a call.
     pub last_call: u64,
     /// Every task that was ever started somewhere.
@@ -133,15 +126,12 @@ impl World {
             queue: BTreeMap::new(),
             scheduled: 0,
             at_once: 0,
-            master: None,
+            masters: BTreeMap::new(),
             lives: 0,
-            mirror: Mirror::default(),
             registry: Registry::default(),
             network: Network::default(),
             agents: Vec::new(),
             schedulers: Vec::new(),
-            calls: BTreeMap::new(),
-            asked_gone: BTreeMap::new(),
             last_call: 0,
             started: BTreeSet::new(),
             steps: 0,
