@@ -37,6 +37,8 @@ curl|/usr/bin/curl|examples of the documentation
 jq|/usr/bin/jq|examples of the documentation
 procps|/usr/bin/pgrep|examples of the documentation"
 bench="$demo
+default-jre-headless|/usr/bin/java|runs ZooKeeper
+zookeeper|/usr/share/java/zookeeper.jar|a real ensemble for several masters
 runc|/usr/sbin/runc|compared with
 crun|/usr/bin/crun|compared with
 hyperfine|/usr/bin/hyperfine|measures"

@@ -66,7 +66,12 @@ impl Process {
         Ok(())
     }
 
-    /// Processor time used so far, in ticks of the kernel (mostly 10 ms).
+    /// Processor time used so far, of all its threads.
+    pub fn processor_time(&self) -> Result<Duration> {
+        Ok(TICK.saturating_mul(u32::try_from(self.ticks()?)?))
+    }
+
+    /// The same in the ticks that the kernel tells it in.
     fn ticks(&self) -> Result<u64> {
         let stat = fs::read_to_string(format!("/proc/{}/stat", self.0.id()))?;
         // The name in parentheses may hold anything, so count from behind it: fields 14 and 15.
@@ -97,6 +102,9 @@ pub fn wait_for_port(port: u16) -> Result<()> {
 const PATIENCE: Duration = Duration::from_secs(30);
 /// A process that used no processor for this long does nothing.
 const IDLE: Duration = Duration::from_millis(300);
+
+/// Linux tells processor times in hundredths of a second, whatever it counts them in.
+const TICK: Duration = Duration::from_millis(10);
 
 /// Waits up to 30 seconds for a condition.
 pub fn wait_until(what: &str, mut holds: impl FnMut() -> bool) -> Result<()> {

@@ -1,12 +1,13 @@
 //! The benchmarks behind `make bench`: each figure stands beside a peer's from the same run, as a ratio.
 //!
-//! `bench [container] [launch] [throughput] [pull] [scale]` runs those named, or all. A bound that doesn't hold ends it with status 1.
+//! `bench [container] [launch] [throughput] [pull] [scale] [failover]` runs those named, or all. A bound that doesn't hold ends it with status 1.
 //! The binaries under test are taken from the folder of this one (a release build).
 
 #![forbid(unsafe_code)]
 
 mod cluster;
 mod container;
+mod failover;
 mod figures;
 mod launch;
 mod pull;
@@ -18,7 +19,7 @@ use figures::Figures;
 
 fn main() -> Result<()> {
     let wanted: Vec<String> = std::env::args().skip(1).collect();
-    let all = ["container", "launch", "throughput", "pull", "scale"];
+    let all = ["container", "launch", "throughput", "pull", "scale", "failover"];
     for name in &wanted {
         ensure!(all.contains(&name.as_str()), "no benchmark '{name}'; there are: {}", all.join(", "));
     }
@@ -38,6 +39,9 @@ fn main() -> Result<()> {
     }
     if asked("scale") {
         scale::run(&mut figures)?;
+    }
+    if asked("failover") {
+        failover::run(&mut figures)?;
     }
     figures.finish()
 }

@@ -45,7 +45,7 @@ pub fn run(figures: &mut Figures) -> Result<()> {
 /// Links on which nobody says anything yet, and then their agents; how many KB both take together, for each.
 fn links_and_agents(figures: &mut Figures, dir: &Path) -> Result<f64> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let (master, port) = start_master(dir)?;
+    let (master, port) = start_master(dir, &["--registry=in_memory"])?;
     master.wait_until_idle()?;
     let idle = master.resident_mb()?;
     let crowd = runtime.block_on(Crowd::gather(port, LINKS, Vec::new(), false))?;
@@ -64,7 +64,7 @@ fn links_and_agents(figures: &mut Figures, dir: &Path) -> Result<f64> {
 /// Another master, whose agents come back with ten tasks each, as after a failover.
 fn tasks_and_reads(figures: &mut Figures, dir: &Path, per_agent: f64) -> Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let (master, port) = start_master(dir)?;
+    let (master, port) = start_master(dir, &["--registry=in_memory"])?;
     master.wait_until_idle()?;
     let idle = master.resident_mb()?;
     let tasks = (0..TASKS_PER_AGENT).map(task).collect();
@@ -90,7 +90,7 @@ fn tasks_and_reads(figures: &mut Figures, dir: &Path, per_agent: f64) -> Result<
 }
 
 /// This process and the master, which inherits it, have a connection for each agent.
-fn more_descriptors() -> Result<()> {
+pub fn more_descriptors() -> Result<()> {
     let Rlimit { maximum, .. } = getrlimit(Resource::Nofile);
     let wanted = maximum.map_or(DESCRIPTORS, |most| most.min(DESCRIPTORS));
     ensure!(
@@ -101,11 +101,12 @@ fn more_descriptors() -> Result<()> {
         .context("raising the limit of descriptors")
 }
 
-fn start_master(dir: &Path) -> Result<(Process, u16)> {
+/// A master with further flags, once it listens.
+pub fn start_master(dir: &Path, flags: &[&str]) -> Result<(Process, u16)> {
     fs::create_dir_all(dir)?;
     let port = free_port()?;
     let mut command = Command::new(sibling("tepui")?);
-    command.args(["master", "--ip=127.0.0.1", "--registry=in_memory"]);
+    command.args(["master", "--ip=127.0.0.1"]).args(flags);
     command.arg(format!("--port={port}")).arg(format!("--work_dir={}", dir.join("master").display()));
     let master = Process::start(&mut command, &dir.join("master.log"))?;
     wait_for_port(port)?;
@@ -257,15 +258,21 @@ fn task_id(number: usize, i: usize) -> v1::TaskId {
     v1::TaskId { value: format!("task-{number}-{i}") }
 }
 
-fn hello(number: usize, tasks: &[v1::Task]) -> from_agent::Body {
+/// What an agent is, but for its id.
+pub fn description(number: usize) -> v1::AgentInfo {
     let total = model::resources::parse("cpus:16;mem:65536;disk:100000;ports:[31000-32000]", &Role::any());
-    let id = agent_id(number);
-    let agent = v1::AgentInfo {
+    v1::AgentInfo {
         hostname: format!("host{number}.example"),
         port: Some(5051),
         resources: total.expect("these are resources").to_wire(),
         ..Default::default()
-    };
+    }
+}
+
+/// What an agent says first: one with tasks has been here before.
+pub fn hello(number: usize, tasks: &[v1::Task]) -> from_agent::Body {
+    let id = agent_id(number);
+    let agent = description(number);
     let address = format!("10.{}.{}.{}:5051", number >> 16, (number >> 8) & 255, number & 255);
     let capabilities = vec!["MULTI_ROLE".to_owned(), "HIERARCHICAL_ROLE".to_owned()];
     let (version, incarnation) = ("1.11.0".to_owned(), format!("{number}"));
@@ -307,7 +314,7 @@ fn hello(number: usize, tasks: &[v1::Task]) -> from_agent::Body {
 }
 
 /// A running task as an agent tells of it.
-fn task(_: usize) -> v1::Task {
+pub fn task(_: usize) -> v1::Task {
     let resources = model::resources::parse("cpus:0.5;mem:512", &Role::any()).expect("these are resources");
     let status = v1::TaskStatus {
         state: v1::TaskState::TaskRunning.into(),
