@@ -1,7 +1,7 @@
 //! A real ZooKeeper ensemble: Debian's package, one Java process for each server, on an address of its own.
 
 use std::fs;
-use std::io::{Read as _, Write as _};
+use std::io::{self, Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -11,6 +11,7 @@ use rustix::process::Signal;
 use crate::job::{Daemon, bound};
 use crate::network::Host;
 use crate::place::Place;
+use crate::zookeeper::{Client, Transaction, transactions};
 use crate::{OrFail, within};
 
 /// The program.
@@ -159,6 +160,29 @@ impl Ensemble {
         within(FORMING, "a server leads the ensemble", || {
             all.clone().find(|server| self.mode(*server).is_some_and(|mode| mode != "follower"))
         })
+    }
+
+    /// Does something with a session at the first server that lets it.
+    ///
+    /// # Errors
+    /// What the last one answered.
+    pub fn by_hand<T>(&self, mut work: impl FnMut(&mut Client) -> io::Result<T>) -> io::Result<T> {
+        let mut last = Err(io::Error::other("an ensemble without servers"));
+        for server in 0..self.servers.len() {
+            let address = self.address(u16::try_from(server).map_err(io::Error::other)?);
+            last = Client::connect(address).and_then(|mut client| work(&mut client));
+            if last.is_ok() {
+                break;
+            }
+        }
+        last
+    }
+
+    /// All that was ever written, as the server that leads has it on its disk.
+    #[track_caller]
+    pub fn history(&self) -> Vec<Transaction> {
+        let dir = self.dir(self.leader());
+        transactions(&dir).or_fail(dir.display())
     }
 
     /// A server's answer to a word of four letters.

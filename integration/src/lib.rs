@@ -14,6 +14,7 @@ pub mod docs;
 pub mod ensemble;
 pub mod eventually;
 pub mod facts;
+pub mod freezer;
 pub mod http2;
 pub mod images;
 pub mod job;
@@ -28,6 +29,7 @@ pub mod scheduler;
 pub mod task;
 pub mod trace;
 pub mod vitals;
+pub mod zookeeper;
 
 use std::fmt::{Debug, Display};
 use std::path::Path;

@@ -88,8 +88,15 @@ impl Masters {
         command.args(["master", "--allocation_interval=50ms", "--zk_session_timeout=2secs"]);
         command.arg(format!("--ip={}", address.ip())).arg(format!("--port={}", address.port()));
         command.arg(format!("--zk={}", self.url())).args(&self.flags);
+        // What the ensemble has accepted is told with its own number.
+        command.env("RUST_LOG", "info,coordination=debug");
         let daemon = Daemon::start("tepui master", &mut command, &self.log(master));
         self.masters[usize::from(master)] = Some(daemon);
+    }
+
+    /// The process of a master that was started and not killed.
+    pub fn pid(&self, master: u16) -> Option<u32> {
+        self.masters[usize::from(master)].as_ref().map(Daemon::pid)
     }
 
     /// Whether a master's process was started and not killed.

@@ -24,7 +24,7 @@ pub struct Proxy {
 
 #[derive(Debug)]
 struct Line {
-    target: SocketAddr,
+    target: Mutex<SocketAddr>,
     silent: AtomicBool,
     /// Bytes a second in each direction of each connection; 0 is as fast as it goes.
     rate: AtomicU64,
@@ -45,7 +45,7 @@ impl Proxy {
         let listener = TcpListener::bind("127.0.0.1:0").or_fail("an address for a proxy");
         let address = listener.local_addr().or_fail("the address of a proxy");
         let line = Arc::new(Line {
-            target,
+            target: Mutex::new(target),
             silent: AtomicBool::new(false),
             rate: AtomicU64::new(0),
             left: AtomicU64::new(u64::MAX),
@@ -99,6 +99,17 @@ impl Proxy {
         self.line.rate.store(bytes_per_second, Ordering::SeqCst);
     }
 
+    /// Where new connections go.
+    pub fn target(&self) -> SocketAddr {
+        self.line.target()
+    }
+
+    /// Cuts everything that is connected; new connections go elsewhere.
+    pub fn lead_to(&self, target: SocketAddr) {
+        *self.line.target.lock().unwrap_or_else(PoisonError::into_inner) = target;
+        self.cut();
+    }
+
     /// Cuts everything that is connected, in the middle of whatever is said.
     pub fn cut(&self) {
         self.line.cut();
@@ -121,6 +132,10 @@ impl Proxy {
 }
 
 impl Line {
+    fn target(&self) -> SocketAddr {
+        *self.target.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn sockets(&self) -> std::sync::MutexGuard<'_, Vec<TcpStream>> {
         self.sockets.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -145,7 +160,7 @@ impl Line {
 }
 
 fn connect(line: &Arc<Line>, number: u64, near: &TcpStream) -> io::Result<()> {
-    let far = TcpStream::connect(line.target)?;
+    let far = TcpStream::connect(line.target())?;
     for socket in [near, &far] {
         socket.set_nodelay(true)?;
         line.sockets().push(socket.try_clone()?);

@@ -228,6 +228,11 @@ impl Scheduler {
         (!self.offers.is_empty()).then(|| self.offers.remove(0))
     }
 
+    /// How many offers it could use.
+    pub fn offers(&self) -> usize {
+        self.offers.len()
+    }
+
     /// An offer that was not used yet nor rescinded.
     #[track_caller]
     pub fn offer(&mut self) -> Value {

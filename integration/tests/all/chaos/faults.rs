@@ -6,22 +6,25 @@ use integration::Host;
 use model::random::Random;
 use rustix::process::Signal;
 
+use super::drills::Drill;
 use super::town::{SERVERS, Town};
 
-/// The leader is killed this often.
-const PERIOD: Duration = Duration::from_secs(20);
 /// When one that was killed is started again.
 const ABSENCE: Duration = Duration::from_secs(3);
 /// After the death of a leader another one has this time before something else fails.
-const CALM: Duration = Duration::from_secs(6);
+const CALM: Duration = Duration::from_secs(4);
 /// Offers are held back for so long before a fault, and used at its beginning.
 const HOLD: Duration = Duration::from_secs(1);
-/// How long a fault lasts: more than twice a session.
-pub const FAULT: Duration = Duration::from_secs(5);
+/// How long a fault lasts: more than twice a session, and longer than an agent may be silent.
+pub const FAULT: Duration = Duration::from_millis(4500);
 /// Between two faults.
-const PAUSE: Duration = Duration::from_secs(1);
-/// Faults in each period.
-const FAULTS: usize = 2;
+const PAUSE: Duration = Duration::from_millis(500);
+/// What a drill is planned for. It ends by itself; one that is tried again delays all that comes after it.
+const DRILL: Duration = Duration::from_secs(3);
+/// Deaths of leaders of a run that has every fault once.
+pub const KILLS: usize = 5;
+/// Faults after each of them.
+const FAULTS: usize = 3;
 
 /// Something that fails for a while.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -50,9 +53,11 @@ pub enum Fault {
     QuorumLost,
     /// The leader of the ensemble is killed.
     ServerKilled,
+    /// One that a single fence can stop.
+    Drill(Drill),
 }
 
-const ALL: [Fault; 12] = [
+const ALL: [Fault; 15] = [
     Fault::LeaderStopped,
     Fault::LeaderFromEnsemble,
     Fault::LeaderFromAgents,
@@ -65,6 +70,9 @@ const ALL: [Fault; 12] = [
     Fault::EnsembleSplit,
     Fault::QuorumLost,
     Fault::ServerKilled,
+    Fault::Drill(Drill::LoopGoesOnFirst),
+    Fault::Drill(Drill::WriteArrivesLate),
+    Fault::Drill(Drill::AgentIsLedBack),
 ];
 
 /// A step of the plan.
@@ -80,10 +88,11 @@ pub enum Step {
     End,
 }
 
-/// All that happens within a time, each with its moment. Every fault has its turn before one has another.
-pub fn plan(random: &mut Random, span: Duration, quorum_lost: Duration) -> Vec<(Duration, Step)> {
+/// All that happens, each with its moment: the leader is killed so many times, and after each time other things fail. Every
+/// fault has its turn before one has another.
+pub fn plan(random: &mut Random, kills: usize, quorum_lost: Duration) -> Vec<(Duration, Step)> {
     let (mut plan, mut deck, mut now) = (Vec::new(), Vec::new(), Duration::ZERO);
-    while now + PERIOD <= span {
+    for _ in 0..kills {
         plan.extend([(now, Step::Kill), (now + ABSENCE, Step::Start)]);
         let mut next = now + CALM;
         for _ in 0..FAULTS {
@@ -92,12 +101,16 @@ pub fn plan(random: &mut Random, span: Duration, quorum_lost: Duration) -> Vec<(
                 random.shuffle(&mut deck);
             }
             let Some(fault) = deck.pop() else { continue };
-            let length = if fault == Fault::QuorumLost { quorum_lost } else { FAULT };
+            let length = match fault {
+                Fault::QuorumLost => quorum_lost,
+                Fault::Drill(_) => DRILL,
+                _ => FAULT,
+            };
             let begins = next + HOLD;
             plan.extend([(next, Step::Hold), (begins, Step::Begin(fault)), (begins + length, Step::End)]);
             next = begins + length + PAUSE;
         }
-        now = next.max(now + PERIOD);
+        now = next;
     }
     plan
 }
@@ -163,6 +176,7 @@ impl Broken {
                 town.masters.ensemble.kill(leads);
                 self.server = Some(leads);
             }
+            Fault::Drill(_) => {}
         }
     }
 
@@ -205,11 +219,13 @@ pub fn any(random: &mut Random, count: u16) -> u16 {
 }
 
 #[test]
-fn a_plan_has_every_fault_and_a_dead_leader_every_twenty_seconds() {
-    let plan_of = |seed| plan(&mut Random::new(seed), Duration::from_secs(120), FAULT);
+fn a_plan_has_every_fault_and_dead_leaders_all_the_time() {
+    let plan_of = |seed| plan(&mut Random::new(seed), KILLS, FAULT);
     let plan = plan_of(7);
-    let kills: Vec<u64> = plan.iter().filter(|(_, s)| *s == Step::Kill).map(|(at, _)| at.as_secs()).collect();
-    assert_eq!(kills, [0, 20, 40, 60, 80, 100]);
+    let kills: Vec<Duration> =
+        plan.iter().filter(|(_, step)| *step == Step::Kill).map(|(at, _)| *at).collect();
+    assert_eq!(kills.len(), KILLS);
+    assert!(kills.windows(2).all(|two| two[1] - two[0] >= Duration::from_secs(17)), "{kills:?}");
     for fault in ALL {
         assert!(plan.iter().any(|(_, step)| *step == Step::Begin(fault)), "{fault:?}");
     }

@@ -2,7 +2,11 @@
 //! run on, nothing is lost or done twice, two leaders never act at once.
 
 mod checker;
+mod drills;
 mod faults;
+mod logs;
+mod passers;
+mod registry;
 mod town;
 mod worker;
 
@@ -13,15 +17,24 @@ use integration::leftovers::processes_with;
 use integration::{OrFail, needs};
 use model::random::Random;
 
-use faults::{Broken, Step};
+use faults::{Broken, Fault, Step};
 use town::{MASTERS, RECOVERY, Town};
 use worker::{Kind, Worker};
 
 /// Between two rounds of everybody.
 const ROUND: Duration = Duration::from_millis(20);
-/// How long the first offer after an election may take: whoever leads may be cut off from all agents at first, and others
-/// may load the machine. The figure itself is printed.
+/// Half of all elections must be followed by an offer within so many seconds: others may load the machine, and who is
+/// elected may be cut off at first.
+const SOON: f64 = 3.0;
+/// And none may take longer.
 const LONGEST_WAIT: f64 = 60.0;
+
+/// Everybody does what there is to do.
+#[track_caller]
+fn round(town: &Town, workers: &mut [Worker]) {
+    town.follow();
+    workers.iter_mut().for_each(|worker| worker.drive(town.lookout.leader()));
+}
 
 /// Drives everybody until there is something, or fails with what is missing.
 #[track_caller]
@@ -33,7 +46,7 @@ fn drive_until(
 ) {
     let start = Instant::now();
     loop {
-        workers.iter_mut().for_each(|worker| worker.drive(town.lookout.leader()));
+        round(town, workers);
         let left = missing(workers);
         if left.is_empty() {
             return;
@@ -63,7 +76,7 @@ fn storm(town: &mut Town, workers: &mut [Worker], random: &mut Random, plan: &[(
         // A step that took long shortens none of the next.
         late = late.max(start.elapsed().saturating_sub(*at));
         while start.elapsed() < *at + late {
-            workers.iter_mut().for_each(|worker| worker.drive(town.lookout.leader()));
+            round(town, workers);
             std::thread::park_timeout(ROUND);
         }
         let leader = town.leader().unwrap_or_else(|| faults::any(random, MASTERS));
@@ -72,6 +85,10 @@ fn storm(town: &mut Town, workers: &mut [Worker], random: &mut Random, plan: &[(
             Step::Kill => broken.kill(town, leader),
             Step::Start => broken.start(town),
             Step::Hold => workers.iter_mut().for_each(|worker| worker.holding = true),
+            Step::Begin(Fault::Drill(drill)) => {
+                drill.run(town, workers);
+                workers.iter_mut().for_each(|worker| worker.holding = false);
+            }
             Step::Begin(fault) => {
                 broken.begin(town, random, *fault, leader);
                 for worker in workers.iter_mut() {
@@ -85,10 +102,23 @@ fn storm(town: &mut Town, workers: &mut [Worker], random: &mut Random, plan: &[(
     }
 }
 
+/// How often each task was begun.
+type Begun = BTreeMap<(String, String), usize>;
+
+/// Tasks that have begun and whose end was not delivered yet, but at most told in an answer: what was lost comes again.
+fn undelivered(workers: &[Worker], begun: &Begun) -> Vec<String> {
+    let of = |worker: &Worker| {
+        let id = worker.id();
+        let open = worker.fates.iter().filter(|(_, fate)| fate.final_updates.is_empty());
+        let open = open.filter(|(task, _)| begun.get(&(id.clone(), (*task).clone())).is_some_and(|n| *n > 0));
+        open.map(|(task, fate)| format!("{task} {fate:?}")).collect::<Vec<_>>()
+    };
+    workers.iter().flat_map(of).collect()
+}
+
 /// Every task has ended once, as it should when it has begun; none has begun twice.
 #[track_caller]
-fn every_task_has_one_fate(town: &Town, workers: &[Worker]) {
-    let begun = town.begun();
+fn every_task_has_one_fate(begun: &Begun, workers: &[Worker]) {
     let times = |framework: &String, task: &String| {
         begun.get(&(framework.clone(), task.clone())).copied().unwrap_or_default()
     };
@@ -124,14 +154,14 @@ fn offers_come_soon(town: &Town, workers: &[Worker], terms: &[checker::Term]) {
     let mut waits = checker::first_offers(town, terms, &offered);
     waits.sort_by(f64::total_cmp);
     let (middle, worst) = (waits[waits.len() / 2], waits[waits.len() - 1]);
-    let soon = waits.iter().filter(|wait| **wait <= 3.0).count();
+    let soon = waits.iter().filter(|wait| **wait <= SOON).count();
     println!(
-        "from an election to the first offer: {middle:.2} s in the middle, {worst:.2} s at worst, {soon} of {} within 3 s \
+        "from an election to the first offer: {middle:.2} s in the middle, {worst:.2} s at worst, {soon} of {} within {SOON} s \
          ({} elections)",
         waits.len(),
         terms.len()
     );
-    assert!(worst < LONGEST_WAIT, "{waits:?}");
+    assert!(middle <= SOON && worst < LONGEST_WAIT, "{waits:?}");
 }
 
 fn seed() -> u64 {
@@ -156,9 +186,9 @@ fn nothing_is_lost_or_done_twice_while_everything_fails() {
     assert!(run.iter().all(|tasks| tasks.values().all(|processes| !processes.is_empty())), "{run:?}");
 
     let plan = if soak {
-        faults::plan(&mut random, Duration::from_secs(3600), Duration::from_secs(60))
+        faults::plan(&mut random, 160, Duration::from_secs(60))
     } else {
-        faults::plan(&mut random, Duration::from_secs(120), faults::FAULT)
+        faults::plan(&mut random, faults::KILLS, faults::FAULT)
     };
     workers.iter_mut().for_each(Worker::braces);
     storm(&mut town, &mut workers, &mut random, &plan);
@@ -172,9 +202,12 @@ fn nothing_is_lost_or_done_twice_while_everything_fails() {
     workers.iter_mut().for_each(Worker::kill_all);
     drive_until(&town, &mut workers, RECOVERY, |workers| all_of(workers, Worker::unended));
 
-    every_task_has_one_fate(&town, &workers);
+    let begun = town.begun();
+    drive_until(&town, &mut workers, RECOVERY, |workers| undelivered(workers, &begun));
+    every_task_has_one_fate(&begun, &workers);
     let terms = checker::check(&town);
     offers_come_soon(&town, &workers, &terms);
+    drills::were_seen(&town);
     let count = |kind| workers.iter().flat_map(|w| w.fates.values()).filter(|fate| fate.kind == kind).count();
     let kinds = [Kind::Finishes, Kind::Fails, Kind::Lasts].map(count);
     println!(

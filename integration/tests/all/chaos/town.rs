@@ -1,4 +1,5 @@
-//! Three masters, an ensemble of three servers and five agents, each on a host of its own, and the test on another.
+//! Three masters, an ensemble of three servers and five agents, each on a host of its own, and the test on another. With the
+//! test is one more agent, which knows nothing of the ensemble: its road to the master is the test's.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -12,11 +13,16 @@ use std::time::Duration;
 use integration::client::Request;
 use integration::leftovers::Inventory;
 use integration::masters::leads;
-use integration::{Cluster, Ensemble, Host, Masters, Network, Options, OrFail, within};
+use integration::{Cluster, Ensemble, Host, Masters, Network, Options, OrFail, Proxy, within};
+
+use super::passers::Passers;
 
 pub const SERVERS: u16 = 3;
 pub const MASTERS: u16 = 3;
-pub const AGENTS: u16 = 5;
+/// Agents on hosts of their own.
+const AGENTS: u16 = 5;
+/// What masters are told: agents that are cut off are given up within a fault.
+const FLAGS: [&str; 3] = ["--insecure", "--agent_ping_timeout=1secs", "--max_agent_ping_timeouts=3"];
 /// How long all may take to be as it was once nothing fails any more.
 pub const RECOVERY: Duration = Duration::from_secs(120);
 /// Between two looks at who leads.
@@ -25,7 +31,11 @@ const LOOK: Duration = Duration::from_millis(100);
 /// Everything there is. Agents end first, the network last.
 pub struct Town {
     pub lookout: Lookout,
+    _passers: Passers,
+    /// The one that is led about is the last.
     pub agents: Vec<Cluster>,
+    /// The road of that one.
+    pub road: Proxy,
     pub masters: Masters,
     pub network: Network,
     /// The agents' ids.
@@ -36,16 +46,20 @@ impl Town {
     pub fn build() -> Town {
         let network = Network::of(u8::try_from(1 + SERVERS + MASTERS + AGENTS).or_fail("not too many hosts"));
         let ensemble = Ensemble::on(hosts(&network, 1, SERVERS));
-        let masters = Masters::on(hosts(&network, 1 + SERVERS, MASTERS), ensemble, &["--insecure"]);
-        let agents = hosts(&network, 1 + SERVERS + MASTERS, AGENTS).into_iter().map(|host| {
-            let options = Options { host: Some(host), found: Some(masters.url()), ..Options::default() };
+        let masters = Masters::on(hosts(&network, 1 + SERVERS, MASTERS), ensemble, &FLAGS);
+        let road = Proxy::to(masters.address(masters.leader()));
+        let led = Options { link: Some(road.address()), ..Options::default() };
+        let found = |host| Options { host: Some(host), found: Some(masters.url()), ..Options::default() };
+        let found = hosts(&network, 1 + SERVERS + MASTERS, AGENTS).into_iter().map(found);
+        let agents = found.chain([led]).map(|options| {
             let mut agent = Cluster::empty(options.agent("--insecure"));
             agent.start_agent();
             agent
         });
         let agents = agents.collect();
         let lookout = Lookout::over((0..MASTERS).map(|master| masters.address(master)).collect());
-        let mut town = Town { lookout, agents, masters, network, ids: BTreeSet::new() };
+        let _passers = Passers::by(lookout.seen.clone());
+        let mut town = Town { lookout, _passers, agents, road, masters, network, ids: BTreeSet::new() };
         town.ids = town.whole();
         town
     }
@@ -69,11 +83,24 @@ impl Town {
         (0..MASTERS).find(|master| self.masters.address(*master) == at)
     }
 
+    /// The agent that knows nothing of the ensemble is led to who leads.
+    pub fn follow(&self) {
+        if let Some(leader) = self.lookout.leader().filter(|leader| *leader != self.road.target()) {
+            self.road.lead_to(leader);
+        }
+    }
+
+    /// The log of that agent.
+    pub fn log_of_led(&self) -> PathBuf {
+        self.agents[usize::from(AGENTS)].path("agent.log")
+    }
+
     /// Waits until all agents are registered; their ids.
     #[track_caller]
     pub fn whole(&self) -> BTreeSet<String> {
         within(RECOVERY, "all agents are registered with the leader", || {
-            Some(self.active("/slaves", "slaves")?).filter(|ids| ids.len() == usize::from(AGENTS))
+            self.follow();
+            Some(self.active("/slaves", "slaves")?).filter(|ids| ids.len() == self.agents.len())
         })
     }
 
@@ -127,21 +154,34 @@ fn below(dir: &Path) -> Vec<(String, PathBuf)> {
     folders.map(|entry| (entry.file_name().to_string_lossy().into_owned(), entry.path())).collect()
 }
 
+/// Who leads, as far as can be seen.
+#[derive(Clone, Default)]
+pub struct Seen(Arc<Mutex<Option<SocketAddr>>>);
+
+impl Seen {
+    pub fn get(&self) -> Option<SocketAddr> {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn set(&self, leader: Option<SocketAddr>) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = leader;
+    }
+}
+
 /// Sees who leads, on a thread of its own: a master that is stopped keeps whoever asks it waiting.
 pub struct Lookout {
-    seen: Arc<Mutex<Option<SocketAddr>>>,
+    seen: Seen,
     ends: Arc<AtomicBool>,
     thread: Option<JoinHandle<()>>,
 }
 
 impl Lookout {
     fn over(masters: Vec<SocketAddr>) -> Lookout {
-        let (seen, ends) = (Arc::new(Mutex::new(None)), Arc::new(AtomicBool::new(false)));
+        let (seen, ends) = (Seen::default(), Arc::new(AtomicBool::new(false)));
         let (sees, until) = (seen.clone(), ends.clone());
         let thread = std::thread::spawn(move || {
             while !until.load(Ordering::SeqCst) {
-                let now = leader_among(&masters, *sees.lock().unwrap_or_else(PoisonError::into_inner));
-                *sees.lock().unwrap_or_else(PoisonError::into_inner) = now;
+                sees.set(leader_among(&masters, sees.get()));
                 std::thread::park_timeout(LOOK);
             }
         });
@@ -149,7 +189,7 @@ impl Lookout {
     }
 
     pub fn leader(&self) -> Option<SocketAddr> {
-        *self.seen.lock().unwrap_or_else(PoisonError::into_inner)
+        self.seen.get()
     }
 }
 

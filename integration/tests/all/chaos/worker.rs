@@ -156,6 +156,11 @@ impl Worker {
         reply.ok().map(|reply| reply.status)
     }
 
+    /// How many offers it holds.
+    pub fn offers(&self) -> usize {
+        self.scheduler.offers()
+    }
+
     /// Launches on all offers that it holds, with calls whose answers nobody waits for.
     pub fn launch_into_silence(&mut self) {
         while let Some(offer) = self.scheduler.take_offer() {
