@@ -7,6 +7,7 @@ use model::{Resources, Timestamp};
 use wire::link::{from_agent, from_master};
 use wire::v1;
 
+use crate::detectors::Seeker;
 use crate::faults::Fault;
 use crate::host::Host;
 use crate::messages::resources;
@@ -41,6 +42,8 @@ pub struct AgentNode {
     disk_busy_until: Timestamp,
     /// The disk refused to keep the id of this process.
     nameless: bool,
+    /// The highest epoch that this process has heard.
+    heard: u64,
 }
 
 impl AgentNode {
@@ -61,6 +64,7 @@ impl AgentNode {
             tick: None,
             disk_busy_until: Timestamp::ZERO,
             nameless: false,
+            heard: 0,
         }
     }
 
@@ -126,6 +130,7 @@ impl World {
         node.tick = None;
         node.connection = None;
         node.nameless = false;
+        node.heard = 0;
         node.state = Some(State::new(node.settings(), seed));
         let repeated = std::mem::replace(&mut node.postman, Postman::starts(&node.host)).repeated;
         let found = node.host.recovered();
@@ -292,8 +297,9 @@ impl World {
         if node.process != process || node.state.is_none() || node.connection.is_some() {
             return;
         }
-        match self.leading() {
-            Some(life) if node.cut_off_until <= now => {
+        let reaches = node.cut_off_until <= now;
+        match self.dials(Seeker::Agent(index)) {
+            Some(life) if reaches => {
                 let id = self.network.connect(Peer::Agent(index, process), life);
                 self.agents[index].connection = Some(id);
                 self.step_agent(index, Event::LinkUp { link: LinkId(id) });
@@ -320,8 +326,24 @@ impl World {
             return self.faults.add(Fault::Dropped);
         };
         let Peer::Agent(index, process) = connection.peer else { return };
-        if self.agents[index].process == process {
-            self.step_agent(index, Event::LinkSays { link: LinkId(id), epoch, body });
+        if self.agents[index].process != process || self.agents[index].connection != Some(id) {
+            return;
+        }
+        self.step_agent(index, Event::LinkSays { link: LinkId(id), epoch, body });
+        self.judge_epoch(index, id, epoch);
+    }
+
+    /// Once an agent has heard a master, one of a lower epoch is left and not obeyed.
+    fn judge_epoch(&mut self, index: usize, id: u64, epoch: u64) {
+        let node = &mut self.agents[index];
+        let before = node.heard;
+        node.heard = before.max(epoch);
+        if epoch >= before {
+            return;
+        }
+        self.faults.add(Fault::EpochRefused);
+        if self.agents[index].connection == Some(id) {
+            self.broken(format!("agent {index} obeys a master of epoch {epoch} after one of epoch {before}"));
         }
     }
 

@@ -68,6 +68,7 @@ impl World {
             12..22 => self.storage_fails(agent),
             22..38 => self.cut_off(agent),
             38..58 if self.agents[agent].state.is_some() => self.crash_agent(agent),
+            58..70 if self.ensemble.is_some() => self.cut_front(),
             58..70 => self.kill_leader(),
             70..80 => self.break_streams(scheduler),
             80..85 => self.flap(scheduler),
@@ -82,7 +83,7 @@ impl World {
         }
     }
 
-    fn break_links(&mut self, agent: usize) {
+    pub(crate) fn break_links(&mut self, agent: usize) {
         for id in self.network.standing(|peer| matches!(peer, Peer::Agent(index, _) if index == agent)) {
             self.break_connection(id);
         }
@@ -145,6 +146,7 @@ impl World {
     /// What broke.
     pub fn come_to_rest(&mut self) -> Result<(), String> {
         self.chaotic = false;
+        self.calm_ensemble();
         let now = self.now;
         for agent in &mut self.agents {
             agent.cut_off_until = now;
@@ -199,18 +201,25 @@ impl World {
     }
 
     fn call_gone(&mut self, agent: AgentId) {
-        self.note(|| format!("operator: agent {agent} is gone"));
+        if let Some(life) = self.leading() {
+            let event = self.call_to_mark_gone(life, agent);
+            self.tell_master(life, event);
+        }
+    }
+
+    /// An operator asks that master to mark an agent gone.
+    pub(crate) fn call_to_mark_gone(&mut self, life: u64, agent: AgentId) -> Event {
+        self.note(|| format!("operator to master {life}: agent {agent} is gone"));
         self.last_call += 1;
         let call = CallId(self.last_call);
-        if let Some(life) = self.leading() {
-            let asked = self.masters.get_mut(&life).map(|master| &mut master.asked_gone);
-            asked.into_iter().for_each(|asked| drop(asked.insert(call, agent.clone())));
-        }
-        self.tell_leader(Event::Operator { call, action: OperatorAction::MarkAgentGone { agent } });
+        let asked = self.masters.get_mut(&life).map(|master| &mut master.asked_gone);
+        asked.into_iter().for_each(|asked| drop(asked.insert(call, agent.clone())));
+        Event::Operator { call, action: OperatorAction::MarkAgentGone { agent } }
     }
 
     /// What must hold once all is quiet.
     fn judge(&self) -> Result<(), String> {
+        self.judge_ensemble()?;
         let master = &self.leader().ok_or("there is no master")?.state;
         for (index, agent) in self.agents.iter().enumerate() {
             let view = agent.state.as_ref().ok_or(format!("agent {index} does not run"))?.view();

@@ -40,10 +40,40 @@ pub enum Fault {
     Gone,
     /// A host had more when its agent came back.
     Grown,
+    /// The process of a leading master was killed.
+    LeaderKilled,
+    /// A leading master was stopped for longer than its session lasts, and continued.
+    LeaderStopped,
+    /// A leading master was cut off from servers of the ensemble.
+    LeaderCutOff,
+    /// The ensemble had no majority any more.
+    QuorumLost,
+    /// A session was ended from outside.
+    SessionEnded,
+    /// A candidate's node was removed from outside.
+    CandidateRemoved,
+    /// A write of the registry waited at a server without a majority.
+    WriteHeldUp,
+    /// A write of the registry was done, and its answer never arrived.
+    AnswerLost,
+    /// A write of the registry was refused to one that led no more.
+    WriteFenced,
+    /// A master that led no more had something to say, and did not say it.
+    Silenced,
+    /// Two masters held themselves for the leading one.
+    TwoLeaders,
+    /// Agents or schedulers were cut off from masters.
+    FrontCut,
+    /// Agents or schedulers were cut off from servers of the ensemble.
+    DetectorsCut,
+    /// Somebody dialled a master that led no more, or not yet.
+    DialledInVain,
+    /// A master of a lower epoch was refused, by an agent or because of what that has seen.
+    EpochRefused,
 }
 
 impl Fault {
-    /// All kinds.
+    /// All kinds that happen everywhere.
     pub const ALL: [Fault; 14] = [
         Fault::Delayed,
         Fault::Dropped,
@@ -59,6 +89,25 @@ impl Fault {
         Fault::Left,
         Fault::Gone,
         Fault::Grown,
+    ];
+
+    /// Those that happen where masters contend in an ensemble.
+    pub const AMONG_MASTERS: [Fault; 15] = [
+        Fault::LeaderKilled,
+        Fault::LeaderStopped,
+        Fault::LeaderCutOff,
+        Fault::QuorumLost,
+        Fault::SessionEnded,
+        Fault::CandidateRemoved,
+        Fault::WriteHeldUp,
+        Fault::AnswerLost,
+        Fault::WriteFenced,
+        Fault::Silenced,
+        Fault::TwoLeaders,
+        Fault::FrontCut,
+        Fault::DetectorsCut,
+        Fault::DialledInVain,
+        Fault::EpochRefused,
     ];
 }
 
@@ -90,17 +139,16 @@ impl Faults {
             *self.0.entry(*fault).or_default() += count;
         }
     }
-
-    /// Kinds that never happened.
-    pub fn missing(&self) -> Vec<Fault> {
-        Fault::ALL.into_iter().filter(|fault| self.of(*fault) == 0).collect()
-    }
 }
 
 impl fmt::Display for Faults {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let all: Vec<String> =
-            Fault::ALL.into_iter().map(|fault| format!("{} {fault:?}", self.of(fault))).collect();
+        let among = Fault::AMONG_MASTERS.into_iter().filter(|fault| self.of(*fault) > 0);
+        let all: Vec<String> = Fault::ALL
+            .into_iter()
+            .chain(among)
+            .map(|fault| format!("{} {fault:?}", self.of(fault)))
+            .collect();
         f.write_str(&all.join(", "))
     }
 }

@@ -34,6 +34,8 @@ mod chaos;
 #[cfg(test)]
 mod containers;
 #[cfg(test)]
+mod detectors;
+#[cfg(test)]
 mod election;
 #[cfg(test)]
 mod ends;
@@ -43,6 +45,8 @@ mod faults;
 mod host;
 #[cfg(test)]
 mod hostile;
+#[cfg(test)]
+mod joined;
 #[cfg(test)]
 mod large;
 #[cfg(test)]

@@ -11,6 +11,7 @@ use model::{AgentId, MasterId, Timestamp};
 use wire::link::{from_agent, from_master};
 
 use crate::books::Books;
+use crate::election::Batch;
 use crate::faults::Fault;
 use crate::messages::event_of;
 use crate::mirror::Mirror;
@@ -24,8 +25,12 @@ pub struct MasterNode {
     pub state: State,
     /// Which of the masters that were.
     pub life: u64,
+    /// Which of those that contend, if it isn't alone.
+    pub process: Option<usize>,
     /// What all that it says carries.
     pub epoch: u64,
+    /// What it wants the ensemble to write at the end of this step.
+    pub writes: Batch,
     /// What it knows to be written.
     pub books: Books,
     /// What an operator who watches has been told.
@@ -56,11 +61,13 @@ pub struct Subscribed {
 
 impl MasterNode {
     /// One that takes over what it found in the registry.
-    pub fn new(state: State, life: u64, found: Contents) -> MasterNode {
+    pub fn new(state: State, (life, process): (u64, Option<usize>), found: Contents) -> MasterNode {
         MasterNode {
             state,
             life,
+            process,
             epoch: found.epoch,
+            writes: Batch::new(),
             books: Books::new(found),
             mirror: Mirror::default(),
             calls: BTreeMap::new(),
@@ -91,6 +98,7 @@ impl MasterNode {
 /// Settings as the product has them by default.
 pub fn settings(life: u64, epoch: u64) -> Settings {
     Settings {
+        // Each tenure has its own: a process that leads again doesn't know what ids it gave before.
         master: MasterId::new(format!("m{life}")),
         epoch,
         agent_ping_timeout: Duration::from_secs(15),
@@ -117,14 +125,14 @@ pub fn settings(life: u64, epoch: u64) -> Settings {
 impl World {
     /// A master that is alone takes over.
     pub fn elect(&mut self) {
-        if self.masters.is_empty() {
+        if self.masters.is_empty() && self.ensemble.is_none() {
             self.registry.contents.epoch += 1;
-            self.lead(self.registry.contents.clone());
+            self.lead(None, self.registry.contents.clone());
         }
     }
 
     /// A master begins to lead with what it found in the registry.
-    pub fn lead(&mut self, found: Contents) {
+    pub fn lead(&mut self, process: Option<usize>, found: Contents) {
         self.lives += 1;
         let life = self.lives;
         let mut settings = settings(life, found.epoch);
@@ -132,7 +140,7 @@ impl World {
         settings.agent_removal_interval = self.seed.is_multiple_of(5).then_some(Duration::from_secs(20));
         let state = State::new(settings, self.random.next_u64(), self.now);
         self.note(|| format!("master {life} elected"));
-        self.masters.insert(life, MasterNode::new(state, life, found.clone()));
+        self.masters.insert(life, MasterNode::new(state, (life, process), found.clone()));
         self.step_master(life, Event::Elected(Box::new(found)));
         // Half of the worlds are watched from the first moment, the others from some later one.
         let pause = if self.seed.is_multiple_of(2) { Duration::ZERO } else { self.within(300) };
@@ -151,8 +159,17 @@ impl World {
 
     /// Lets the leading master take in an event.
     pub fn tell_leader(&mut self, event: Event) {
-        if let Some(life) = self.leading() {
-            self.step_master(life, event);
+        let Some(life) = self.leading() else { return };
+        self.tell_master(life, event);
+    }
+
+    /// Lets a master take in an event, once it is not stopped any more.
+    pub fn tell_master(&mut self, life: u64, event: Event) {
+        let later = Happening::MasterHears(life, event.into());
+        match (self.sleeps_until(&later), later) {
+            (Some(until), later) => self.at(until, later),
+            (None, Happening::MasterHears(life, event)) => self.step_master(life, *event),
+            (None, _) => {}
         }
     }
 
@@ -197,9 +214,13 @@ impl World {
         if let Err(why) = checked.and(booked) {
             self.broken(why);
         }
+        if !out.is_empty() && !self.may_act(life) {
+            return;
+        }
         for effect in out {
             self.carry_out(life, effect);
         }
+        self.flush(life);
         if let Some(master) = self.masters.get(&life)
             && audited
             && let Err(why) = master.mirror.agrees(&master.state)
@@ -238,9 +259,20 @@ impl World {
     pub(crate) fn arrives_at_master(&mut self, id: u64, body: from_agent::Body) {
         let stands = |c: &&Connection| !c.broken && !c.master_told && self.masters.contains_key(&c.life);
         match self.network.get(id).filter(stands) {
+            Some(_) if self.has_seen_newer(id, &body) => {
+                self.faults.add(Fault::EpochRefused);
+                self.close_connection(id);
+            }
             Some(&Connection { life, .. }) => self.step_master(life, event_of(LinkId(id), body)),
             None => self.faults.add(Fault::Dropped),
         }
+    }
+
+    /// A master doesn't take an agent that has obeyed a newer one.
+    fn has_seen_newer(&self, id: u64, body: &from_agent::Body) -> bool {
+        let from_agent::Body::Reregister(message) = body else { return false };
+        let master = self.network.get(id).and_then(|connection| self.masters.get(&connection.life));
+        master.is_some_and(|master| message.epoch > master.epoch)
     }
 
     pub(crate) fn master_loses(&mut self, life: u64, peer: Peer, id: u64) {
@@ -269,6 +301,9 @@ impl World {
             return self.broken(format!("the registry failed and the master goes on with {effect:?}"));
         }
         match effect {
+            Effect::Persist { ticket, change } if master.process.is_some() => {
+                master.writes.push((ticket, change));
+            }
             Effect::Persist { ticket, change } => self.write_registry(life, ticket, change),
             Effect::ToAgent { link, message } => self.send_to_agent(life, link, message),
             Effect::CloseLink { link } => self.close_connection(link.0),

@@ -82,7 +82,8 @@ impl World {
     /// What a disk or a registry may do to a cluster.
     pub(crate) fn storage_fails(&mut self, agent: usize) {
         let until = self.now + self.within(60);
-        let kind = self.random.below(4);
+        // The ensemble has disks of its own.
+        let kind = self.random.below(if self.ensemble.is_some() { 2 } else { 4 });
         if matches!(kind, 1 | 2) {
             self.faults.add(Fault::StorageSlow);
         }

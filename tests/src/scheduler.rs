@@ -6,8 +6,10 @@ use std::time::Duration;
 use master::logic::{CallId, Event, OfferOut, Refused, SchedulerAction, SchedulerEvent, StreamId};
 use model::{AgentId, FrameworkId, OfferId, TaskId, TaskState, Timestamp};
 use wire::v1;
+use wire::v1::task_status::Source;
 
 use crate::agent_node::AgentNode;
+use crate::detectors::Seeker;
 use crate::ends::End;
 use crate::faults::Fault;
 use crate::master_node::MasterNode;
@@ -43,6 +45,8 @@ pub struct Call {
     launches: Vec<TaskId>,
     /// Which of its scheduler's calls it is.
     number: u64,
+    /// The process that it goes to, where masters contend.
+    pub to: Option<usize>,
 }
 
 /// See the module.
@@ -53,6 +57,9 @@ pub struct Scheduler {
     pub id: Option<FrameworkId>,
     /// Number of the present subscription.
     pub attempt: u64,
+    /// Its connection, and the process at which that ends where masters contend.
+    pub connection: Option<u64>,
+    at: Option<usize>,
     /// It has seen SUBSCRIBED on it.
     pub subscribed: bool,
     /// It launches nothing more and ends what it has.
@@ -73,6 +80,8 @@ impl Scheduler {
             info,
             id: None,
             attempt: 0,
+            connection: None,
+            at: None,
             subscribed: false,
             ending: false,
             tasks: BTreeMap::new(),
@@ -108,17 +117,29 @@ impl World {
         if self.schedulers[index].attempt != attempt {
             return;
         }
-        let Some(life) = self.leading() else {
+        let Some(life) = self.dials(Seeker::Scheduler(index)) else {
             let pause = self.within(5) + Duration::from_millis(100);
             return self.after(pause, Happening::Subscribes(index, attempt));
         };
+        self.leaves_another(index, life);
         let id = self.network.connect(Peer::Scheduler(index, attempt), life);
+        self.schedulers[index].connection = Some(id);
+        self.schedulers[index].at = self.masters.get(&life).and_then(|master| master.process);
         let scheduler = &self.schedulers[index];
         let info = v1::FrameworkInfo { id: scheduler.id.as_ref().map(Into::into), ..scheduler.info.clone() };
         let stream_token = scheduler.token().into();
         let (info, suppressed_roles) = (Box::new(info), Vec::new());
         let stream = StreamId(id);
-        self.step_master(life, Event::Subscribe { stream, stream_token, info, suppressed_roles });
+        self.tell_master(life, Event::Subscribe { stream, stream_token, info, suppressed_roles });
+    }
+
+    /// Who goes to another master than the one he comes from closes what he has there.
+    fn leaves_another(&mut self, index: usize, life: u64) {
+        let former = self.schedulers[index].connection.take();
+        let elsewhere = |id: &u64| self.network.get(*id).is_some_and(|connection| connection.life != life);
+        if let (Some(former), true) = (former.filter(elsewhere), self.ensemble.is_some()) {
+            self.ends_at_peer(former);
+        }
     }
 
     /// The stream of a subscription ended.
@@ -164,7 +185,8 @@ impl World {
         scheduler.id = None;
         scheduler.tasks.clear();
         let away = since.map_or(Duration::ZERO, |since| self.now.since(since));
-        if away.as_secs_f64() < scheduler.info.failover_timeout() {
+        // One that has ended meanwhile can't be asked any more.
+        if self.masters.contains_key(&life) && away.as_secs_f64() < scheduler.info.failover_timeout() {
             self.broken(format!("scheduler {index} was removed although it was away for {away:?} only"));
         }
     }
@@ -211,12 +233,16 @@ impl World {
         let state = TaskState::from(status.state());
         let id = TaskId::from(&status.task_id);
         let agent = status.agent_id.as_ref().map(AgentId::from);
+        let outdated = status.source() == Source::Master && self.is_superseded(life);
         let Scheduler { info, tasks, id: framework, .. } = &mut self.schedulers[index];
         let Some(known) = tasks.get_mut(&id) else {
             return self.broken(format!("scheduler {index} hears of task {id}, which it never launched"));
         };
         known.last = Some(state);
         match known.end.hears(info, status, life) {
+            // What is said by a master that was succeeded is no end: its successor may know better.
+            Ok(end) if outdated => known.end = if end.heard() { End::Loose(state) } else { end },
+            Err(_) if outdated => {}
             Ok(end) => known.end = end,
             Err(why) => {
                 let key = framework.clone().map(|framework| (framework, id.clone()));
@@ -301,7 +327,8 @@ impl World {
         let Some(framework) = scheduler.id.clone() else { return };
         scheduler.called += 1;
         let (token, number) = (scheduler.token(), scheduler.called);
-        let call = Call { scheduler: index, framework, token, action, launches, number };
+        let to = scheduler.at;
+        let call = Call { scheduler: index, framework, token, action, launches, number, to };
         if self.chaotic && self.percent(3) {
             self.faults.add(Fault::Dropped);
             self.note(|| format!("lost: {call:?}"));
@@ -325,7 +352,11 @@ impl World {
             self.faults.add(Fault::Reordered);
         }
         *latest = call.number.max(*latest);
-        let Some(life) = self.leading() else { return self.faults.add(Fault::Dropped) };
+        let there = match call.to {
+            Some(process) => self.node_reached(Seeker::Scheduler(call.scheduler), process),
+            None => self.leading(),
+        };
+        let Some(life) = there else { return self.faults.add(Fault::Dropped) };
         self.last_call += 1;
         let id = CallId(self.last_call);
         let event = Event::Scheduler {

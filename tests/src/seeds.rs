@@ -6,7 +6,7 @@
 use std::sync::{Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
-use crate::faults::Faults;
+use crate::faults::{Fault, Faults};
 use crate::world::World;
 
 /// How long faults go on in one world, in seconds: between so long and so many times as long, by its seed. Most worlds
@@ -20,8 +20,37 @@ fn faults(world: &mut World) -> Duration {
     Duration::from_secs_f64(FAULTS * LONGEST.powf(part))
 }
 
-fn live(world: &mut World) -> Result<(), String> {
+/// Who the masters are.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Masters {
+    /// One at a time, with a registry that nobody else has.
+    Alone,
+    /// Three, of which an ensemble knows which one leads.
+    Contending,
+}
+
+impl Masters {
+    fn test(self) -> &'static str {
+        match self {
+            Masters::Alone => "seeds::seeds",
+            Masters::Contending => "seeds::whatever_happens_to_masters_and_ensemble_no_task_is_lost",
+        }
+    }
+
+    /// What must have gone wrong in enough seeds.
+    fn faults(self) -> Vec<Fault> {
+        match self {
+            Masters::Alone => Fault::ALL.to_vec(),
+            Masters::Contending => Fault::ALL.into_iter().chain(Fault::AMONG_MASTERS).collect(),
+        }
+    }
+}
+
+fn live(masters: Masters, world: &mut World) -> Result<(), String> {
     world.populate();
+    if masters == Masters::Contending {
+        world.join_ensemble();
+    }
     let end = world.now + faults(world);
     world.run(end)?;
     world.come_to_rest()
@@ -32,17 +61,17 @@ fn number(name: &str) -> Option<u64> {
 }
 
 /// Runs one seed; if it fails, runs it again to tell the story of its end.
-fn check(seed: u64) -> Result<World, String> {
+fn check(masters: Masters, seed: u64) -> Result<World, String> {
     let world = || {
         let mut world = World::new(seed);
         world.audit_every = number("SIM_AUDIT").unwrap_or(1).max(1);
         world
     };
     let mut first = world();
-    let Err(why) = live(&mut first) else { return Ok(first) };
+    let Err(why) = live(masters, &mut first) else { return Ok(first) };
     let mut again = world();
     again.tracing = true;
-    let second = live(&mut again).err();
+    let second = live(masters, &mut again).err();
     if second.as_ref() != Some(&why) {
         return Err(format!(
             "seed {seed}: {why}\nbut a second run says {second:?}: not all is decided by the seed"
@@ -52,8 +81,9 @@ fn check(seed: u64) -> Result<World, String> {
     let story: Vec<String> = again.trace.split_off(again.trace.len().saturating_sub(shown)).into();
     Err(format!(
         "{}\n\nseed {seed}: {why}\nto repeat (SIM_LINES=5000 tells more, SIM_AUDIT=1 finds it at once): \
-         SIM_SEED={seed} cargo nextest run -p simulation seeds::seeds",
-        story.join("\n")
+         SIM_SEED={seed} cargo nextest run -p simulation {}",
+        story.join("\n"),
+        masters.test()
     ))
 }
 
@@ -112,7 +142,7 @@ impl Run {
             Ok(world) => {
                 self.done += 1;
                 self.sums.iter_mut().zip(world.counts()).for_each(|(sum, count)| *sum += count);
-                self.faults.merge(&world.faults);
+                self.faults.merge(&world.all_faults());
             }
             Err(story) => drop(self.failure.get_or_insert(story)),
         }
@@ -130,7 +160,7 @@ impl Run {
         format!("{}{of} seeds from {} on in {took:.1?}, {rate:.1} a second", self.done, self.first)
     }
 
-    fn judge(self) {
+    fn judge(self, masters: Masters) {
         if let Some(story) = self.failure {
             panic!("{story}");
         }
@@ -143,7 +173,8 @@ impl Run {
         );
         // A simulation in which nothing goes wrong proves nothing.
         assert!(tasks > 0 && repeated > 0 && compared > 0, "too little happened");
-        let missing = self.faults.missing();
+        let missing: Vec<Fault> =
+            masters.faults().into_iter().filter(|fault| self.faults.of(*fault) == 0).collect();
         assert!(self.done < SEEDS_WITH_ALL || missing.is_empty(), "never happened: {missing:?}");
     }
 }
@@ -153,8 +184,17 @@ const SEEDS_WITH_ALL: u64 = 30;
 
 #[test]
 fn seeds() {
+    run(Masters::Alone);
+}
+
+#[test]
+fn whatever_happens_to_masters_and_ensemble_no_task_is_lost() {
+    run(Masters::Contending);
+}
+
+fn run(masters: Masters) {
     if let Some(seed) = number("SIM_SEED") {
-        if let Err(story) = check(seed) {
+        if let Err(story) = check(masters, seed) {
             panic!("{story}");
         }
         return;
@@ -168,22 +208,24 @@ fn seeds() {
             scope.spawn(|| {
                 loop {
                     let Some(seed) = lock().take() else { return };
-                    let outcome = check(seed);
+                    let outcome = check(masters, seed);
                     lock().finished(outcome);
                 }
             });
         }
     });
-    run.into_inner().expect("nobody panics while holding it").judge();
+    run.into_inner().expect("nobody panics while holding it").judge(masters);
 }
 
 #[test]
 fn a_seed_decides_everything() {
-    let run = || {
-        let mut world = World::new(7);
-        world.tracing = true;
-        let end = live(&mut world);
-        (world.counts(), world.faults, end, world.trace)
-    };
-    assert_eq!(run(), run());
+    for masters in [Masters::Alone, Masters::Contending] {
+        let run = || {
+            let mut world = World::new(7);
+            world.tracing = true;
+            let end = live(masters, &mut world);
+            (world.counts(), world.faults, end, world.trace)
+        };
+        assert!(run() == run(), "{}", masters.test());
+    }
 }

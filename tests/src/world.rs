@@ -1,16 +1,19 @@
-//! The world: one master at a time, agents on hosts, schedulers, a registry, and one queue of everything to come.
+//! The world: masters (one at a time, or some that contend), agents on hosts, schedulers, a registry, and one queue of
+//! everything to come.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
-use master::logic::SchedulerEvent;
+use master::logic::{Event as MasterEvent, SchedulerEvent};
 use model::random::Random;
 use model::{ContainerId, FrameworkId, TaskId, Timestamp};
 use wire::link::{from_agent, from_master};
 
 use crate::agent_node::AgentNode;
 use crate::containers::ContainerEvent;
+use crate::detectors::Seeker;
 use crate::faults::{Fault, Faults};
+use crate::joined::Joined;
 use crate::master_node::MasterNode;
 use crate::network::{Network, Peer};
 use crate::registry::Registry;
@@ -21,6 +24,9 @@ const TRACE: usize = 60_000;
 /// Steps at one moment after which something must be turning in circles.
 const MOST_AT_ONCE: u32 = 20_000;
 
+/// When every world begins.
+pub const START: Timestamp = Timestamp::from_micros(1_700_000_000_000_000);
+
 /// Something that will happen.
 #[derive(Clone, Debug)]
 pub enum Happening {
@@ -28,6 +34,8 @@ pub enum Happening {
     Elected,
     /// An operator begins to watch the master of this life.
     OperatorWatches(u64),
+    /// The master of this life takes something in, which came while it was stopped.
+    MasterHears(u64, Box<MasterEvent>),
     /// The master of this life may look at its timers.
     MasterTick(u64),
     /// The master of this life, which stepped down, ends.
@@ -44,6 +52,10 @@ pub enum Happening {
     EndsAtMaster(u64),
     /// The other end learns that a connection ended.
     EndsAtPeer(u64),
+    /// A connection breaks.
+    Breaks(u64),
+    /// Somebody may have heard that another master leads.
+    Detects(Seeker),
     /// An agent's process starts.
     AgentStarts(usize),
     /// An agent's process dials the master.
@@ -62,6 +74,8 @@ pub enum Happening {
     Call(Box<Call>),
     /// The refusal of a call arrives.
     Refusal(Box<Call>),
+    /// All links of an agent break.
+    LinksBreak(usize),
     /// All streams of a scheduler break.
     StreamsBreak(usize),
     /// Something goes wrong.
@@ -85,8 +99,10 @@ pub struct World {
     pub masters: BTreeMap<u64, MasterNode>,
     /// How many masters there were.
     pub lives: u64,
-    /// What survives masters.
+    /// What survives a master that is alone.
     pub registry: Registry,
+    /// Where masters contend, and what survives them there.
+    pub ensemble: Option<Box<Joined>>,
     /// All connections.
     pub network: Network,
     /// All hosts and what runs on them.
@@ -120,7 +136,7 @@ impl World {
     pub fn new(seed: u64) -> World {
         World {
             seed,
-            now: Timestamp::from_micros(1_700_000_000_000_000),
+            now: START,
             random: Random::new(seed),
             chaotic: false,
             queue: BTreeMap::new(),
@@ -129,6 +145,7 @@ impl World {
             masters: BTreeMap::new(),
             lives: 0,
             registry: Registry::default(),
+            ensemble: None,
             network: Network::default(),
             agents: Vec::new(),
             schedulers: Vec::new(),
@@ -193,17 +210,23 @@ impl World {
     /// # Errors
     /// What broke.
     pub fn run(&mut self, until: Timestamp) -> Result<(), String> {
-        while let Some(entry) = self.queue.first_entry() {
-            let when = entry.key().0;
-            if when > until {
+        loop {
+            let own = self.queue.first_key_value().map(|((when, _), _)| *when);
+            let elected = self.next_of_election();
+            let Some(when) = own.into_iter().chain(elected).min().filter(|when| *when <= until) else {
                 break;
+            };
+            if own == Some(when) {
+                let happening = self.queue.pop_first().map(|(_, happening)| happening);
+                self.at_once = if when == self.now { self.at_once + 1 } else { 0 };
+                self.now = when;
+                self.steps += 1;
+                happening.into_iter().for_each(|happening| self.happen(happening));
+                self.check_deadlines();
+            } else {
+                self.now = self.now.max(when);
+                self.election_goes_on();
             }
-            let happening = entry.remove();
-            self.at_once = if when == self.now { self.at_once + 1 } else { 0 };
-            self.now = when;
-            self.steps += 1;
-            self.happen(happening);
-            self.check_deadlines();
             if self.at_once > MOST_AT_ONCE {
                 self.broken("time stands still: something asks to be woken at once, again and again");
             }
@@ -216,9 +239,13 @@ impl World {
     }
 
     fn happen(&mut self, happening: Happening) {
+        if let Some(until) = self.sleeps_until(&happening) {
+            return self.at(until, happening);
+        }
         match happening {
             Happening::Elected => self.elect(),
             Happening::OperatorWatches(life) => self.operator_watches(life),
+            Happening::MasterHears(life, event) => self.step_master(life, *event),
             Happening::MasterTick(life) => self.master_tick(life),
             Happening::MasterEnds(life) => self.master_ends(life),
             Happening::RegistryWrote(life) => self.registry_wrote(life),
@@ -227,6 +254,8 @@ impl World {
             Happening::ToScheduler(connection, event) => self.arrives_at_scheduler(connection, *event),
             Happening::EndsAtMaster(connection) => self.ends_at_master(connection),
             Happening::EndsAtPeer(connection) => self.ends_at_peer(connection),
+            Happening::Breaks(connection) => self.break_connection(connection),
+            Happening::Detects(seeker) => self.hears_of_leader(seeker),
             Happening::AgentStarts(agent) => self.start_agent(agent),
             Happening::AgentDials(agent, process) => self.agent_dials(agent, process),
             Happening::AgentTick(agent, process) => self.agent_tick(agent, process),
@@ -236,6 +265,7 @@ impl World {
             Happening::SchedulerTick(scheduler) => self.scheduler_tick(scheduler),
             Happening::Call(call) => self.call_arrives(*call),
             Happening::Refusal(call) => self.refused(&call),
+            Happening::LinksBreak(agent) => self.break_links(agent),
             Happening::StreamsBreak(scheduler) => self.break_streams(scheduler),
             Happening::Chaos => self.chaos(),
         }
@@ -269,7 +299,8 @@ impl World {
         self.master_loses(life, peer, id);
     }
 
-    fn ends_at_peer(&mut self, id: u64) {
+    /// The end that is not the master's learns that a connection is over, or leaves it.
+    pub fn ends_at_peer(&mut self, id: u64) {
         let Some(connection) = self.network.get_mut(id).filter(|c| !c.peer_told) else { return };
         connection.peer_told = true;
         connection.broken = true;

@@ -1,44 +1,45 @@
-//! What goes wrong around an election, how it is brought to rest, and what is told of a seed that fails.
-
-use std::time::Duration;
+//! What goes wrong around an election.
 
 use super::ensemble::{SERVERS, TIMEOUT};
-use super::{CHAOS, Election, Event, MASTERS, PEACE, SILENCE};
+use super::{Due, Election, Event, MASTERS, News, SILENCE};
+use crate::faults::Fault;
 
 impl Election {
     pub(super) fn chaos(&mut self) {
         if !self.chaotic {
             return;
         }
-        let (master, server) = (self.pick(MASTERS), self.pick(SERVERS));
+        let pause = self.within(self.rest);
+        self.after(pause, Event::Chaos);
+        let (master, server) = (self.victim(), self.pick(SERVERS));
         match self.random.below(8) {
             0 => self.cut_network(),
             1 | 2 => self.set_sides([0; SERVERS], [0; MASTERS]),
             3 => self.kill_or_start(server),
             4 => self.restart(master),
-            5 => {
-                let longest = u64::try_from(TIMEOUT.as_millis()).unwrap_or(0) * 3;
-                let pause = self.within(longest);
-                self.note(|| format!("master {master} is stopped for {pause:?}"));
-                self.stopped_until[master] = self.now + pause;
-            }
+            5 => self.stop(master),
             6 => self.break_soon(master),
-            _ => {
-                if let (Some(session), true) = (self.masters[master].session, self.forced) {
-                    self.note(|| format!("the session of master {master} is ended"));
-                    self.ensemble.end_session(session);
-                    self.spread();
-                }
-            }
+            _ if self.forced => self.force(master),
+            _ => {}
         }
-        let pause = self.within(12_000);
-        self.after(pause, Event::Chaos);
+    }
+
+    /// Any master, and often the one that leads.
+    fn victim(&mut self) -> usize {
+        let leads = (0..MASTERS).find(|master| self.may_act(*master));
+        let any = self.pick(MASTERS);
+        leads.filter(|_| self.random.below(2) == 0).unwrap_or(any)
     }
 
     /// Every shape there is.
     fn cut_network(&mut self) {
         let servers = [self.pick(2), self.pick(2), self.pick(2)];
         let masters = [self.pick(2), self.pick(2), self.pick(2)];
+        if (0..MASTERS)
+            .any(|master| self.may_act(master) && servers.iter().any(|side| *side != masters[master]))
+        {
+            self.faults.add(Fault::LeaderCutOff);
+        }
         self.set_sides(servers, masters);
     }
 
@@ -47,16 +48,17 @@ impl Election {
         for (server, side) in self.ensemble.servers.iter_mut().zip(servers) {
             server.side = side;
         }
-        self.sides = masters.to_vec();
+        self.sides = masters;
         self.servers_changed();
         self.cut_connections();
     }
 
     fn kill_or_start(&mut self, server: usize) {
-        let up = &mut self.ensemble.servers[server].up;
-        *up = !*up;
-        let now = *up;
-        self.note(|| format!("server {server} runs: {now}"));
+        let there = &mut self.ensemble.servers[server];
+        there.up = !there.up;
+        there.boot += u64::from(there.up);
+        let up = there.up;
+        self.note(|| format!("server {server} runs: {up}"));
         self.servers_changed();
         self.cut_connections();
     }
@@ -64,13 +66,16 @@ impl Election {
     /// Both sides of a cut between servers learn of it about the same time: they wait for each other equally long. The
     /// majority is one again a little later.
     fn servers_changed(&mut self) {
+        let decided = self.ensemble.decides();
         let electing = self.ensemble.changed();
         let generation = self.ensemble.generation;
-        let noticed = self.within(10_000);
+        let noticed = self.millis(10_000);
         self.after(noticed, Event::Notices(generation));
         if electing {
-            let formed = noticed + self.within(1000);
+            let formed = noticed + self.millis(1000);
             self.after(formed, Event::Forms(generation));
+        } else if decided {
+            self.faults.add(Fault::QuorumLost);
         }
     }
 
@@ -78,23 +83,20 @@ impl Election {
     /// nobody any more is as good as cut.
     fn cut_connections(&mut self) {
         for master in 0..MASTERS {
-            if let Some(connection) = self.connections[master]
-                && self.stands(master, connection.id).is_none()
-            {
-                self.cut(master);
-            } else {
-                self.break_soon(master);
+            match self.current[master] {
+                Some(id) if self.stands(id).is_none() => self.cut(master),
+                _ => self.break_soon(master),
             }
         }
     }
 
     pub(super) fn cut(&mut self, master: usize) {
-        let Some(connection) = &mut self.connections[master] else { return };
-        connection.cut = true;
-        let id = connection.id;
-        let silence = u64::try_from(SILENCE.as_millis()).unwrap_or(0);
-        let pause = self.within(silence);
-        self.after(pause, Event::Broken { master, connection: id });
+        let Some(id) = self.current[master] else { return };
+        if let Some(connection) = self.connections.get_mut(&id) {
+            connection.cut = true;
+        }
+        let pause = self.within(SILENCE);
+        self.after(pause, Event::Broken(id));
     }
 
     fn break_soon(&mut self, master: usize) {
@@ -105,59 +107,70 @@ impl Election {
 
     fn restart(&mut self, master: usize) {
         self.note(|| format!("master {master} is killed and starts again"));
+        if self.masters[master].epoch().is_some() {
+            self.faults.add(Fault::LeaderKilled);
+        }
         self.masters[master].restart();
-        self.connections[master] = None;
+        self.current[master] = None;
         self.stopped_until[master] = self.now;
-        self.due(master, 5000, super::Due::Connect);
-        self.due(master, 5000, super::Due::Ping);
+        let away = self.within(self.away);
+        self.due_in(master, away, Due::Connect);
+        self.due_in(master, away, Due::Ping);
+        self.news.push(News::Killed(master));
     }
 
-    /// Nothing goes wrong any more: one leads, and all know which.
-    fn come_to_rest(&mut self) -> Result<(), String> {
-        self.chaotic = false;
-        self.ensemble.servers.iter_mut().for_each(|server| server.up = true);
-        self.set_sides([0; SERVERS], [0; MASTERS]);
-        self.run(self.now + PEACE)?;
-        let leading: Vec<usize> = (0..MASTERS).filter(|&i| self.masters[i].may_act(self.now)).collect();
-        let [leader] = leading[..] else { return Err(format!("{leading:?} lead in the end")) };
-        if self.last_act.is_none_or(|(who, when)| who != leader || self.now - when > Duration::from_secs(1)) {
-            return Err(format!("{leader} leads and doesn't act: {:?}", self.last_act));
+    fn stop(&mut self, master: usize) {
+        let pause = self.within(TIMEOUT * 3);
+        self.note(|| format!("master {master} is stopped for {pause:?}"));
+        if self.may_act(master) && pause > TIMEOUT {
+            self.faults.add(Fault::LeaderStopped);
         }
-        let address = Some(self.masters[leader].address.clone());
-        match self.masters.iter().position(|master| master.leader() != address) {
-            Some(other) => {
-                Err(format!("{address:?} leads, for {other} it is {:?}", self.masters[other].leader()))
+        self.stopped_until[master] = self.now + pause;
+        self.news.push(News::Stopped(master, pause));
+    }
+
+    /// From outside, before its time, a session is ended or a candidate removed; often of one who can't hear of it.
+    fn force(&mut self, master: usize) {
+        if self.random.below(4) > 0 {
+            self.cut(master);
+        }
+        let (session, node) = (self.masters[master].session, self.masters[master].contest.own());
+        let node = node.map(str::to_owned);
+        match (self.random.below(2), session, node) {
+            (0, Some(session), _) if self.ensemble.end_session(session) => {
+                self.note(|| format!("the session of master {master} is ended"));
+                self.faults.add(Fault::SessionEnded);
             }
-            None => Ok(()),
+            (1, _, Some(node)) if self.ensemble.remove_node(&node) => {
+                self.note(|| format!("the candidate of master {master} is removed"));
+                self.faults.add(Fault::CandidateRemoved);
+            }
+            _ => return,
+        }
+        self.news.push(News::Forced(master));
+        self.spread();
+    }
+
+    /// Nothing goes wrong any more.
+    pub fn calms(&mut self) {
+        self.chaotic = false;
+        for server in &mut self.ensemble.servers {
+            server.boot += u64::from(!server.up);
+            server.up = true;
+        }
+        self.set_sides([0; SERVERS], [0; MASTERS]);
+    }
+
+    /// Who leads, once nothing goes wrong any more and all know it.
+    ///
+    /// # Errors
+    /// Nobody does, or somebody doesn't know.
+    pub fn agreed(&self) -> Result<usize, String> {
+        let leading: Vec<usize> = (0..MASTERS).filter(|&master| self.may_act(master)).collect();
+        let [leader] = leading[..] else { return Err(format!("{leading:?} lead in the end")) };
+        match (0..MASTERS).find(|&master| self.leader_for(master) != Some(leader)) {
+            Some(other) => Err(format!("{leader} leads, for {other} it is {:?}", self.leader_for(other))),
+            None => Ok(leader),
         }
     }
-}
-
-/// Acts, writes, messages refused by agents, epochs.
-type Sums = [u64; 4];
-
-fn live(seed: u64) -> Result<Sums, String> {
-    let mut world = Election::new(seed);
-    let lived = world.run(CHAOS).and_then(|()| world.come_to_rest());
-    let told = world.trace.len().saturating_sub(120);
-    lived.map_err(|why| format!("{}\n\nseed {seed}: {why}", world.trace[told..].join("\n")))?;
-    Ok([world.acts, world.written, world.refused, world.actors.len() as u64])
-}
-
-/// `SIM_ELECTIONS` is how many there are.
-#[test]
-fn whatever_happens_one_at_a_time_leads_and_in_the_end_one_does() {
-    let wanted = std::env::var("SIM_ELECTIONS").ok().and_then(|text| text.parse().ok()).unwrap_or(2000);
-    let first = std::env::var("SIM_ELECTION").ok().and_then(|text| text.parse().ok());
-    let seeds = first.map_or(0..wanted, |seed| seed..seed + 1);
-    let mut sums = [0; 4];
-    for seed in seeds {
-        match live(seed) {
-            Ok(sum) => sums.iter_mut().zip(sum).for_each(|(all, one)| *all += one),
-            Err(story) => panic!("{story}\nto repeat: SIM_ELECTION={seed}"),
-        }
-    }
-    let [acts, written, refused, epochs] = sums;
-    println!("{acts} acts with {epochs} epochs, {written} writes, {refused} messages refused by agents");
-    assert!(first.is_some() || (acts > 1000 && written > 100 && refused > 10 && epochs > wanted * 3));
 }

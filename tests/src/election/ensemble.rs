@@ -1,26 +1,45 @@
-//! A ZooKeeper ensemble as far as a contest for leadership needs it, with what it guarantees and no more.
+//! A ZooKeeper ensemble as far as masters need it, with what it guarantees and no more.
 //!
 //! Writes are decided by a majority of the servers, in one order. Each server follows that order in its own time; a read
 //! tells what its server knows, and after a `sync` at least what the majority knew when it was asked for. Servers that
 //! have lost the majority go on answering reads for a while, `sync` included: their leader may be the one that was left
 //! behind. Sessions end by the clock of the majority's leader; a new one gives all of them their whole time again. The
-//! nodes of a session go with it, and not before.
+//! nodes of a session go with it, and not before. A session belongs to the connection on which it was resumed last: what
+//! comes on an older one is not done. Watches are told before anything newer is read from the same server.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
+
+use master::logic::{Change, Contents};
 
 /// How many servers there are.
 pub const SERVERS: usize = 3;
 /// The time-out of sessions.
 pub const TIMEOUT: Duration = Duration::from_secs(10);
 
+/// Who wrote the registry last, and what: the content of its head.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Head {
+    /// Of the leader.
+    pub epoch: u64,
+    /// Raised by each of its writes.
+    pub serial: u64,
+    /// Which of all that ever wrote.
+    pub writer: u64,
+}
+
 /// What the servers keep.
 #[derive(Clone, Debug, Default)]
 pub struct Tree {
+    /// The number of the last write.
+    pub zxid: u64,
     /// Candidates' nodes by name: the session each belongs to and what is in it.
     pub nodes: BTreeMap<String, (u64, String)>,
-    /// The epoch in the registry's head, and the version of the head.
-    pub head: (u64, u64),
+    /// The registry's head and its version; 0 before there is one.
+    pub head: (Head, u64),
+    /// What the registry says.
+    pub registry: Arc<Contents>,
     created: u64,
 }
 
@@ -44,8 +63,19 @@ pub struct Server {
     pub standing: Standing,
     /// It runs.
     pub up: bool,
+    /// How often it was started again.
+    pub boot: u64,
+    /// It is about to follow what was decided.
+    pub following: bool,
     /// The side of the network it is on.
     pub side: usize,
+}
+
+#[derive(Debug)]
+struct Session {
+    heard: Duration,
+    /// The connection that has it.
+    at: u64,
 }
 
 /// All servers, and what the majority has decided.
@@ -55,10 +85,12 @@ pub struct Ensemble {
     pub servers: Vec<Server>,
     /// What the majority has decided.
     pub tree: Tree,
+    /// Servers that have learned of other candidates, and whose watchers have to be told.
+    pub told: Vec<usize>,
     leader: Option<usize>,
     /// The majority's leader of before, where it doesn't know yet that it is none.
     left_behind: Option<usize>,
-    sessions: BTreeMap<u64, Duration>,
+    sessions: BTreeMap<u64, Session>,
     last_session: u64,
     /// Raised by each change among the servers: what was planned before no longer holds.
     pub generation: u64,
@@ -81,13 +113,28 @@ pub enum Ask {
     Create(String),
     /// To remove a node.
     Delete(String),
-    /// To raise the epoch in the head, if that node is there.
-    TakeOver(String),
-    /// To write a record, if that node is there and the head has this version.
-    Write(String, u64),
+    /// `sync`, then the registry's head.
+    Head,
+    /// What the registry says, as the server knows it.
+    Registry,
+    /// To write the head and changes, if these conditions hold.
+    Write(Box<Write>),
 }
 
-/// What it is answered.
+/// One transaction.
+#[derive(Clone, Debug)]
+pub struct Write {
+    /// This candidate's node is there,
+    pub own: String,
+    /// and the head has this version.
+    pub version: u64,
+    /// What the head becomes.
+    pub head: Head,
+    /// What changes with it.
+    pub changes: Vec<Change>,
+}
+
+/// What a client is answered.
 #[derive(Clone, Debug)]
 pub enum Reply {
     /// The session goes on; the client may have a new number for it.
@@ -102,25 +149,57 @@ pub enum Reply {
     Content(String, Option<String>),
     /// A node of that name was made.
     Created(String),
-    /// The head has this epoch and version now.
-    Head(u64, u64),
-    /// The conditions didn't hold.
-    Fenced,
+    /// A node is gone.
+    Deleted,
+    /// The head and its version.
+    Head(Head, u64),
+    /// What the registry says.
+    Registry(Arc<Contents>),
+    /// It is written, and the head has this version now.
+    Written(u64),
+    /// The own node is gone.
+    NoNode,
+    /// The head has another version.
+    BadVersion,
+}
+
+/// What becomes of a request that has arrived.
+#[derive(Debug)]
+pub enum Answer {
+    /// This is said.
+    Now(Reply),
+    /// It waits until the server belongs to a majority.
+    Later,
+    /// The session has moved on: nothing.
+    Never,
 }
 
 impl Ensemble {
     /// A healthy one, in which nobody has done anything.
     pub fn new() -> Ensemble {
-        let server = Server { tree: Tree::default(), standing: Standing::Serves, up: true, side: 0 };
+        let server = Server {
+            tree: Tree::default(),
+            standing: Standing::Serves,
+            up: true,
+            boot: 0,
+            following: false,
+            side: 0,
+        };
         Ensemble {
             servers: vec![server; SERVERS],
             tree: Tree::default(),
+            told: Vec::new(),
             leader: Some(0),
             left_behind: None,
             sessions: BTreeMap::new(),
             last_session: 0,
             generation: 0,
         }
+    }
+
+    /// Whether there is a majority that decides.
+    pub fn decides(&self) -> bool {
+        self.leader.is_some()
     }
 
     /// The servers that could be a majority together now.
@@ -144,8 +223,10 @@ impl Ensemble {
                 server.standing = Standing::Stale;
             }
         }
-        if !led {
-            self.left_behind = self.leader.take().or(self.left_behind);
+        if let (false, Some(leader)) = (led, self.leader) {
+            // It has decided all of it.
+            self.catch_up(leader);
+            (self.leader, self.left_behind) = (None, Some(leader));
         }
         !majority.is_empty()
     }
@@ -166,103 +247,164 @@ impl Ensemble {
         }
         if self.leader.is_none() {
             self.leader = majority.first().copied();
-            self.sessions.values_mut().for_each(|heard| *heard = now);
+            self.sessions.values_mut().for_each(|session| session.heard = now);
         }
         for i in majority {
-            self.servers[i].tree = self.tree.clone();
             self.servers[i].standing = Standing::Serves;
+            self.catch_up(i);
         }
     }
 
-    /// A server has followed all decisions so far. Whether it learned something.
-    pub fn follows(&mut self, server: usize) -> bool {
-        let server = &mut self.servers[server];
-        let news =
-            server.standing == Standing::Serves && !server.tree.nodes.keys().eq(self.tree.nodes.keys());
-        if server.standing == Standing::Serves {
-            server.tree = self.tree.clone();
+    /// A server has followed all decisions so far.
+    pub fn follows(&mut self, server: usize) {
+        self.servers[server].following = false;
+        if self.servers[server].standing == Standing::Serves {
+            self.catch_up(server);
         }
-        news
+    }
+
+    fn catch_up(&mut self, server: usize) {
+        let known = &mut self.servers[server].tree;
+        if known.zxid != self.tree.zxid {
+            if !known.nodes.keys().eq(self.tree.nodes.keys()) {
+                self.told.push(server);
+            }
+            *known = self.tree.clone();
+        }
     }
 
     /// Ends the sessions that were silent for too long, with their nodes.
     pub fn expire(&mut self, now: Duration) {
-        if self.leader.is_none() {
-            return;
+        let silent = |session: &Session| now.saturating_sub(session.heard) > TIMEOUT;
+        if self.leader.is_some() && self.sessions.values().any(silent) {
+            self.sessions.retain(|_, session| !silent(session));
+            self.tree.nodes.retain(|_, (owner, _)| self.sessions.contains_key(owner));
+            self.tree.zxid += 1;
         }
-        let silent = |heard: &Duration| now.saturating_sub(*heard) > TIMEOUT;
-        self.sessions.retain(|_, heard| !silent(heard));
-        self.tree.nodes.retain(|_, (session, _)| self.sessions.contains_key(session));
     }
 
-    /// An operator, or an administrator's tool, ends a session.
-    pub fn end_session(&mut self, session: u64) {
-        if self.leader.is_some() {
-            self.sessions.remove(&session);
+    /// An operator, or an administrator's tool, ends a session. Whether there was one to end.
+    pub fn end_session(&mut self, session: u64) -> bool {
+        let ended = self.leader.is_some() && self.sessions.remove(&session).is_some();
+        if ended {
             self.tree.nodes.retain(|_, (owner, _)| *owner != session);
+            self.tree.zxid += 1;
         }
+        ended
     }
 
-    /// A request arrives at a server. None when it can't be answered, now or ever.
-    pub fn answer(&mut self, server: usize, session: Option<u64>, ask: &Ask, now: Duration) -> Option<Reply> {
+    /// An operator removes a candidate's node. Whether there was one.
+    pub fn remove_node(&mut self, node: &str) -> bool {
+        let removed = self.leader.is_some() && self.tree.nodes.remove(node).is_some();
+        self.tree.zxid += u64::from(removed);
+        removed
+    }
+
+    /// A request of a session arrives on a connection to a server.
+    pub fn answer(
+        &mut self,
+        (server, connection): (usize, u64),
+        session: Option<u64>,
+        ask: &Ask,
+        now: Duration,
+    ) -> Answer {
         match self.servers[server].standing {
-            Standing::Silent => return None,
-            Standing::Stale => {
-                return match ask {
-                    // A follower asks the leader, which doesn't answer.
-                    Ask::Look if self.left_behind == Some(server) => {
-                        Some(nodes(&self.servers[server].tree, session))
-                    }
-                    Ask::Read(node) => Some(content(&self.servers[server].tree, node)),
-                    _ => None,
-                };
-            }
+            Standing::Silent => return Answer::Later,
+            Standing::Stale => return self.stale(server, session, ask),
             Standing::Serves => {}
         }
         if let Ask::Open = ask {
             self.last_session += 1;
-            self.sessions.insert(self.last_session, now);
-            return Some(Reply::Session(self.last_session));
+            self.sessions.insert(self.last_session, Session { heard: now, at: connection });
+            return Answer::Now(Reply::Session(self.last_session));
         }
-        let session = match ask {
-            Ask::Resume(session) => *session,
-            _ => session?,
+        let id = if let Ask::Resume(session) = ask { Some(*session) } else { session };
+        let Some((id, session)) = id.and_then(|id| Some((id, self.sessions.get_mut(&id)?))) else {
+            return Answer::Now(Reply::Expired);
         };
-        let Some(heard) = self.sessions.get_mut(&session) else { return Some(Reply::Expired) };
-        *heard = now;
-        Some(self.does(server, session, ask))
+        if let Ask::Resume(_) = ask {
+            session.at = connection;
+        } else if session.at != connection {
+            return Answer::Never;
+        }
+        session.heard = now;
+        Answer::Now(self.does(server, id, ask))
+    }
+
+    /// A follower asks its leader, which doesn't answer; but that one believes that it still leads.
+    fn stale(&self, server: usize, session: Option<u64>, ask: &Ask) -> Answer {
+        let (tree, leads) = (&self.servers[server].tree, self.left_behind == Some(server));
+        match ask {
+            Ask::Look if leads => Answer::Now(nodes(tree, session)),
+            Ask::Head if leads => Answer::Now(Reply::Head(tree.head.0, tree.head.1)),
+            Ask::Read(node) => Answer::Now(content(tree, node)),
+            Ask::Registry => Answer::Now(Reply::Registry(tree.registry.clone())),
+            _ => Answer::Later,
+        }
     }
 
     fn does(&mut self, server: usize, session: u64, ask: &Ask) -> Reply {
-        let is_there = |tree: &Tree, node: &String| tree.nodes.contains_key(node);
         match ask {
             Ask::Open | Ask::Resume(_) => Reply::Session(session),
             Ask::Ping => Reply::Done,
             Ask::Look => {
-                self.servers[server].tree = self.tree.clone();
+                self.catch_up(server);
                 nodes(&self.tree, Some(session))
             }
             Ask::Read(node) => content(&self.servers[server].tree, node),
+            Ask::Head => {
+                self.catch_up(server);
+                Reply::Head(self.tree.head.0, self.tree.head.1)
+            }
+            Ask::Registry => Reply::Registry(self.servers[server].tree.registry.clone()),
+            Ask::Create(_) | Ask::Delete(_) | Ask::Write(_) => {
+                let reply = self.changes(session, ask);
+                // Who is answered through a server can read there what he wrote.
+                self.catch_up(server);
+                reply
+            }
+        }
+    }
+
+    fn changes(&mut self, session: u64, ask: &Ask) -> Reply {
+        let tree = &mut self.tree;
+        match ask {
             Ask::Create(content) => {
-                let name = format!("json.info_{:010}", self.tree.created);
-                self.tree.created += 1;
-                self.tree.nodes.insert(name.clone(), (session, content.clone()));
+                let name = format!("json.info_{:010}", tree.created);
+                tree.created += 1;
+                tree.nodes.insert(name.clone(), (session, content.clone()));
+                tree.zxid += 1;
                 Reply::Created(name)
             }
             Ask::Delete(node) => {
-                self.tree.nodes.remove(node);
-                Reply::Done
+                tree.zxid += u64::from(tree.nodes.remove(node).is_some());
+                Reply::Deleted
             }
-            Ask::TakeOver(node) if is_there(&self.tree, node) => {
-                self.tree.head = (self.tree.head.0 + 1, self.tree.head.1 + 1);
-                Reply::Head(self.tree.head.0, self.tree.head.1)
-            }
-            Ask::Write(node, version) if is_there(&self.tree, node) && self.tree.head.1 == *version => {
-                self.tree.head.1 += 1;
-                Reply::Head(self.tree.head.0, self.tree.head.1)
-            }
-            Ask::TakeOver(_) | Ask::Write(..) => Reply::Fenced,
+            Ask::Write(write) => tree.write(write),
+            _ => Reply::Done,
         }
+    }
+}
+
+impl Tree {
+    fn write(&mut self, write: &Write) -> Reply {
+        if !self.nodes.contains_key(&write.own) {
+            return Reply::NoNode;
+        }
+        if self.head.1 != write.version {
+            return Reply::BadVersion;
+        }
+        self.zxid += 1;
+        self.head = (write.head, self.head.1 + 1);
+        let registry = Arc::make_mut(&mut self.registry);
+        registry.epoch = write.head.epoch;
+        write.changes.iter().for_each(|change| registry.apply(change));
+        Reply::Written(self.head.1)
+    }
+
+    /// Where the candidate is that leads.
+    pub fn leader(&self) -> Option<&str> {
+        self.nodes.values().next().map(|(_, content)| content.as_str())
     }
 }
 

@@ -1,40 +1,68 @@
 //! Three masters that contend for leadership in an ensemble that is cut in two, killed and slow, while they are stopped,
-//! killed and cut off themselves; one seed each world. The contest and the lease are the product's.
+//! killed and cut off themselves. The contest and the lease are the product's; `contender` and `records` take its steps.
 //!
-//! What must hold whatever happens: once a leader has acted, none with a lower epoch acts any more; no two have the same
-//! epoch; a write of a lower epoch never follows one of a higher. And once nothing goes wrong any more one of them leads,
-//! and all know which. In some worlds sessions are ended from outside before their time, so that a leader can't know
-//! that another one leads: there only the writes are bound to their epoch, and what agents are told.
+//! What is here is the network between masters and servers, and a queue of what happens there. Whoever has it (`alone`,
+//! which has nothing but masters that say who they are, or the world with agents and schedulers) lets it go on by
+//! [`Election::step`] and hears of what becomes of the masters by [`News`]. In some worlds sessions are ended, or
+//! candidates removed, from outside before their time, so that a leader can't know that another one leads.
 
+mod alone;
+mod chaos;
 mod contender;
 mod ensemble;
+mod records;
+mod wires;
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
+use master::logic::Contents;
 use model::random::Random;
 
+use crate::faults::Faults;
 use contender::{Contender, Wish};
-use ensemble::{Ask, Ensemble, Reply, SERVERS, Standing, TIMEOUT};
+use ensemble::{Ask, Ensemble, Reply, Standing};
 
-const MASTERS: usize = 3;
-const AGENTS: usize = 4;
-/// How long things go wrong, and how long it may take after that.
-const CHAOS: Duration = Duration::from_secs(400);
-const PEACE: Duration = Duration::from_secs(90);
+pub use ensemble::{SERVERS, TIMEOUT};
+pub use records::Batch;
+
+/// How many masters there are.
+pub const MASTERS: usize = 3;
 /// How long a client waits for a server that says nothing.
 const SILENCE: Duration = Duration::from_millis(TIMEOUT.as_millis() as u64 * 2 / 3);
+/// Lines of the trace that are kept.
+const TRACE: usize = 4000;
+
+/// What becomes of a master.
+#[derive(Debug)]
+pub enum News {
+    /// It leads, with this in the registry.
+    Leads(usize, Arc<Contents>),
+    /// What it asked to be written is.
+    Written(usize, Batch),
+    /// It leads no more.
+    Lost(usize, &'static str),
+    /// Its process was killed.
+    Killed(usize),
+    /// Its process does nothing for so long.
+    Stopped(usize, Duration),
+    /// Something was done from outside so that it leads no more, and it doesn't know yet.
+    Forced(usize),
+    /// A server knows other candidates than before.
+    Candidates(usize),
+}
 
 #[derive(Debug)]
 enum Event {
-    /// A master's process does what was due: look, act, ping, connect; if it still lives that life.
+    /// A master's process does what was due, if it still lives that life.
     Due(usize, u64, Due),
-    /// A request of a connection arrives at its server.
-    Arrives { master: usize, connection: u64, ask: Ask },
+    /// A request arrives at its server.
+    Arrives(Request),
     /// An answer arrives, to a request or to a watch.
-    Answered { master: usize, connection: u64, reply: Option<Reply> },
+    Answered { connection: u64, by: Option<u64>, zxid: u64, reply: Option<Reply> },
     /// A master notices that its connection is gone.
-    Broken { master: usize, connection: u64 },
+    Broken(u64),
     /// A server has followed what was decided.
     Follows(usize),
     /// Servers notice that the majority is gone.
@@ -43,8 +71,6 @@ enum Event {
     Forms(u64),
     /// The ensemble looks after its sessions.
     Expiry,
-    /// What a leader said arrives at an agent.
-    Said { agent: usize, epoch: u64 },
     /// Something goes wrong.
     Chaos,
 }
@@ -52,88 +78,187 @@ enum Event {
 #[derive(Clone, Copy, Debug)]
 enum Due {
     Look,
-    Act,
     Ping,
     Connect,
+    Contend,
+    GoOn(u64),
 }
 
-/// A master's connection.
+#[derive(Clone, Debug)]
+struct Request {
+    connection: u64,
+    session: Option<u64>,
+    /// The writer of the registry that asks, if it is one.
+    by: Option<u64>,
+    ask: Ask,
+}
+
+/// A connection of a master.
 #[derive(Clone, Copy, Debug)]
 struct Connection {
-    id: u64,
+    master: usize,
     server: usize,
-    /// It is cut, though one end may not know.
+    /// Of the server's lives.
+    boot: u64,
+    /// No answer passes any more, though one end may not know. What was sent before may arrive all the same.
     cut: bool,
+    /// Nothing passes any more.
+    closed: bool,
+    /// What arrives waits so long: something before it does.
+    held: Duration,
 }
 
-struct Election {
-    now: Duration,
+/// See the module.
+pub struct Election {
+    /// Since it began.
+    pub now: Duration,
     random: Random,
     queue: BTreeMap<(Duration, u64), Event>,
     scheduled: u64,
     ensemble: Ensemble,
     masters: Vec<Contender>,
-    sides: Vec<usize>,
-    stopped_until: Vec<Duration>,
-    connections: Vec<Option<Connection>>,
+    sides: [usize; MASTERS],
+    stopped_until: [Duration; MASTERS],
+    connections: BTreeMap<u64, Connection>,
+    current: [Option<u64>; MASTERS],
     last_connection: u64,
     /// When requests and answers of a connection are there: in order.
-    arrival: Vec<Duration>,
-    /// The highest epoch each agent has obeyed.
-    agents: Vec<u64>,
-    /// Who acts with which epoch.
-    actors: BTreeMap<u64, (usize, u64)>,
-    acts: u64,
-    refused: u64,
-    written: u64,
-    last_act: Option<(usize, Duration)>,
-    chaotic: bool,
+    arrival: [Duration; MASTERS],
+    /// Writes of the registry that were done.
+    pub written: u64,
+    /// Things go wrong.
+    pub chaotic: bool,
     /// Sessions are ended before their time: their masters can't know it in time, and only what they say is refused.
-    forced: bool,
-    trace: Vec<String>,
-    broken: Option<String>,
+    pub forced: bool,
+    /// Between two faults at most.
+    rest: Duration,
+    /// For how long a killed master is away at most.
+    away: Duration,
+    /// What became of masters.
+    pub news: Vec<News>,
+    /// What went wrong.
+    pub faults: Faults,
+    /// Whether `trace` is filled.
+    pub tracing: bool,
+    /// What happened.
+    pub trace: Vec<String>,
+    /// What broke, if anything did.
+    pub broken: Option<String>,
 }
 
 impl Election {
-    fn new(seed: u64) -> Election {
+    /// Faults begin after the first `rest` and go on with at most one such between two of them.
+    pub fn new(seed: u64, rest: Duration, away: Duration) -> Election {
         let mut random = Random::new(seed);
-        let masters = (0..MASTERS).map(|i| {
+        let masters = (0..MASTERS).map(|index| {
             let boot = Duration::from_secs(random.below(100_000));
             // Clocks differ by two in a hundred at most.
             let rate = 980 + u32::try_from(random.below(41)).unwrap_or(20);
-            Contender::new(format!("10.0.0.{}:5050", i + 1), boot, rate)
+            Contender::new(index, boot, rate)
         });
         let masters = masters.collect();
-        let mut world = Election {
+        let mut election = Election {
             now: Duration::ZERO,
             random,
             queue: BTreeMap::new(),
             scheduled: 0,
             ensemble: Ensemble::new(),
             masters,
-            sides: vec![0; MASTERS],
-            stopped_until: vec![Duration::ZERO; MASTERS],
-            connections: vec![None; MASTERS],
+            sides: [0; MASTERS],
+            stopped_until: [Duration::ZERO; MASTERS],
+            connections: BTreeMap::new(),
+            current: [None; MASTERS],
             last_connection: 0,
-            arrival: vec![Duration::ZERO; MASTERS],
-            agents: vec![0; AGENTS],
-            actors: BTreeMap::new(),
-            acts: 0,
-            refused: 0,
+            arrival: [Duration::ZERO; MASTERS],
             written: 0,
-            last_act: None,
             chaotic: true,
             forced: seed.is_multiple_of(4),
+            rest,
+            away,
+            news: Vec::new(),
+            faults: Faults::default(),
+            tracing: false,
             trace: Vec::new(),
             broken: None,
         };
         for master in 0..MASTERS {
-            world.due(master, 1000, Due::Connect);
-            world.due(master, 1000, Due::Ping);
+            election.due(master, 1000, Due::Connect);
+            election.due(master, 1000, Due::Ping);
         }
-        world.after(Duration::ZERO, Event::Expiry);
-        world.after(Duration::from_secs(10), Event::Chaos);
-        world
+        election.after(Duration::ZERO, Event::Expiry);
+        election.after(rest.min(Duration::from_secs(10)), Event::Chaos);
+        election
+    }
+
+    /// When something happens next.
+    pub fn next(&self) -> Duration {
+        self.queue.first_key_value().map_or(Duration::MAX, |((when, _), _)| *when)
+    }
+
+    /// Lets it happen.
+    pub fn step(&mut self) {
+        if let Some(((when, _), event)) = self.queue.pop_first() {
+            self.now = when;
+            self.happen(event);
+        }
+    }
+
+    /// Whether a master leads and may act. Asked before anything leaves it.
+    pub fn may_act(&self, master: usize) -> bool {
+        self.masters[master].may_act(self.now)
+    }
+
+    /// A master learns that its lease is over.
+    pub fn mind_lease(&mut self, master: usize) {
+        let mut wishes = Vec::new();
+        self.masters[master].mind_lease(self.now, &mut wishes);
+        self.fulfil(master, wishes);
+    }
+
+    /// A master writes, if it leads.
+    pub fn write(&mut self, master: usize, batch: Batch) {
+        let mut wishes = Vec::new();
+        self.masters[master].write(self.now, batch, &mut wishes);
+        self.fulfil(master, wishes);
+    }
+
+    /// Until when a master's process does nothing.
+    pub fn stopped_until(&self, master: usize) -> Duration {
+        self.stopped_until[master]
+    }
+
+    /// Whether a master leads, or believes so.
+    pub fn leads(&self, master: usize) -> bool {
+        self.masters[master].epoch().is_some()
+    }
+
+    /// Whether a server answers those on that side of the network.
+    pub fn serves(&self, server: usize, side: usize) -> bool {
+        let server = &self.ensemble.servers[server];
+        server.standing != Standing::Silent && server.up && server.side == side
+    }
+
+    /// What a server says about who leads, if it says anything.
+    pub fn leader_at(&self, server: usize) -> Option<usize> {
+        let server = &self.ensemble.servers[server];
+        let content = Some(server).filter(|server| server.standing != Standing::Silent)?.tree.leader()?;
+        self.masters.iter().position(|master| content.contains(&master.address))
+    }
+
+    /// What a master says about who leads.
+    pub fn leader_for(&self, master: usize) -> Option<usize> {
+        let leader = self.masters[master].leader()?;
+        self.masters.iter().position(|master| master.address == leader)
+    }
+
+    /// Which life of its process a master lives.
+    pub fn life_of(&self, master: usize) -> u64 {
+        self.masters[master].life
+    }
+
+    /// What a majority has decided to be in the registry.
+    pub fn registry(&self) -> &Contents {
+        &self.ensemble.tree.registry
     }
 
     fn after(&mut self, pause: Duration, event: Event) {
@@ -141,8 +266,12 @@ impl Election {
         self.queue.insert((self.now + pause, self.scheduled), event);
     }
 
-    fn within(&mut self, millis: u64) -> Duration {
-        Duration::from_micros(self.random.below(millis * 1000))
+    fn within(&mut self, most: Duration) -> Duration {
+        Duration::from_micros(self.random.below(u64::try_from(most.as_micros()).unwrap_or(u64::MAX)))
+    }
+
+    fn millis(&mut self, most: u64) -> Duration {
+        self.within(Duration::from_millis(most))
     }
 
     fn pick(&mut self, count: usize) -> usize {
@@ -150,42 +279,35 @@ impl Election {
     }
 
     fn due(&mut self, master: usize, millis: u64, due: Due) {
-        let pause = self.within(millis);
+        let pause = self.millis(millis);
+        self.due_in(master, pause, due);
+    }
+
+    fn due_in(&mut self, master: usize, pause: Duration, due: Due) {
         let life = self.masters[master].life;
         self.after(pause, Event::Due(master, life, due));
     }
 
     fn note(&mut self, line: impl FnOnce() -> String) {
-        if self.trace.len() > 4000 {
-            self.trace.drain(..2000);
-        }
-        let line = format!("{:?} {}", self.now, line());
-        self.trace.push(line);
-    }
-
-    fn run(&mut self, until: Duration) -> Result<(), String> {
-        while let Some(entry) = self.queue.first_entry() {
-            if entry.key().0 > until {
-                break;
+        if self.tracing {
+            if self.trace.len() > TRACE {
+                self.trace.drain(..TRACE / 2);
             }
-            let ((when, _), event) = entry.remove_entry();
-            self.now = when;
-            self.happen(event);
-            if let Some(why) = self.broken.take() {
-                return Err(why);
-            }
+            let line = format!("{:?} {}", self.now, line());
+            self.trace.push(line);
         }
-        self.now = until;
-        Ok(())
     }
 
     /// The master to which this happens, if it is stopped: it happens when it goes on.
     fn sleeper(&self, event: &Event) -> Option<usize> {
-        let (Event::Due(master, ..) | Event::Answered { master, .. } | Event::Broken { master, .. }) = event
-        else {
-            return None;
+        let master = match event {
+            Event::Due(master, ..) => *master,
+            Event::Answered { connection, .. } | Event::Broken(connection) => {
+                self.connections.get(connection)?.master
+            }
+            _ => return None,
         };
-        (self.stopped_until[*master] > self.now).then_some(*master)
+        (self.stopped_until[master] > self.now).then_some(master)
     }
 
     fn happen(&mut self, event: Event) {
@@ -196,14 +318,17 @@ impl Election {
         match event {
             Event::Due(master, life, due) if self.masters[master].life == life => self.is_due(master, due),
             Event::Due(..) => {}
-            Event::Arrives { master, connection, ask } => self.arrives(master, connection, &ask),
-            Event::Answered { master, connection, reply } => self.answered(master, connection, reply),
-            Event::Broken { master, connection } => self.breaks(master, connection),
-            Event::Follows(server) => self.follows(server),
+            Event::Arrives(request) => self.arrives(request),
+            Event::Answered { connection, by, zxid, reply } => self.answered(connection, by, zxid, reply),
+            Event::Broken(connection) => self.breaks(connection),
+            Event::Follows(server) => {
+                self.ensemble.follows(server);
+                self.tell_watchers();
+            }
             Event::Notices(generation) if generation == self.ensemble.generation => self.notices(),
             Event::Forms(generation) if generation == self.ensemble.generation => {
                 self.ensemble.forms(self.now);
-                (0..SERVERS).for_each(|server| self.tell_watchers(server));
+                self.tell_watchers();
             }
             Event::Notices(_) | Event::Forms(_) => {}
             Event::Expiry => {
@@ -211,7 +336,6 @@ impl Election {
                 self.spread();
                 self.after(Duration::from_millis(500), Event::Expiry);
             }
-            Event::Said { agent, epoch } => self.said(agent, epoch),
             Event::Chaos => self.chaos(),
         }
     }
@@ -220,190 +344,39 @@ impl Election {
         let mut wishes = Vec::new();
         match due {
             Due::Look => self.masters[master].look(self.now, &mut wishes),
-            Due::Act => self.act(master, &mut wishes),
+            Due::Contend => self.masters[master].contend(self.now, &mut wishes),
+            Due::GoOn(writer) => self.masters[master].goes_on(self.now, writer, &mut wishes),
             Due::Ping => {
-                wishes.push(Wish::Ask(Ask::Ping));
-                let life = self.masters[master].life;
-                self.after(TIMEOUT / 3, Event::Due(master, life, Due::Ping));
+                wishes.push(Wish::Ask(None, Ask::Ping));
+                self.due_in(master, TIMEOUT / 3, Due::Ping);
             }
             Due::Connect => return self.connect(master),
         }
         self.fulfil(master, wishes);
     }
 
-    fn connect(&mut self, master: usize) {
-        if self.connections[master].is_some() {
-            return;
-        }
-        let (side, server) = (self.sides[master], self.pick(SERVERS));
-        let there = &self.ensemble.servers[server];
-        if there.side != side || there.standing != Standing::Serves {
-            return self.due(master, 1000, Due::Connect);
-        }
-        self.last_connection += 1;
-        self.connections[master] = Some(Connection { id: self.last_connection, server, cut: false });
-        let ask = self.masters[master].session.map_or(Ask::Open, Ask::Resume);
-        self.fulfil(master, vec![Wish::Ask(ask)]);
-    }
-
     fn fulfil(&mut self, master: usize, wishes: Vec<Wish>) {
         for wish in wishes {
             match wish {
-                Wish::Ask(ask) => {
-                    // Without a connection requests wait; here they are made anew once there is one.
-                    if let Some(Connection { id, .. }) = self.connections[master] {
-                        let pause = self.travel(master);
-                        self.after(pause, Event::Arrives { master, connection: id, ask });
+                Wish::Ask(by, ask) => {
+                    if let Some(connection) = self.current[master] {
+                        let (pause, session) = (self.travel(master), self.masters[master].session);
+                        self.after(pause, Event::Arrives(Request { connection, session, by, ask }));
                     }
                 }
-                Wish::LookIn(pause) => {
-                    let life = self.masters[master].life;
-                    self.after(pause, Event::Due(master, life, Due::Look));
+                Wish::LookIn(pause) => self.due_in(master, pause, Due::Look),
+                Wish::ContendIn(pause) => self.due_in(master, pause, Due::Contend),
+                Wish::GoOnIn(pause, writer) => self.due_in(master, pause, Due::GoOn(writer)),
+                Wish::Leads(contents) => {
+                    self.note(|| format!("master {master} leads with epoch {}", contents.epoch));
+                    self.news.push(News::Leads(master, contents));
                 }
-                Wish::Act => self.due(master, 300, Due::Act),
+                Wish::Written(batch) => self.news.push(News::Written(master, batch)),
+                Wish::Lost(why) => {
+                    self.note(|| format!("master {master} leads no more: {why}"));
+                    self.news.push(News::Lost(master, why));
+                }
             }
-        }
-    }
-
-    /// How long something is under way on a connection, on which nothing overtakes anything.
-    fn travel(&mut self, master: usize) -> Duration {
-        let slow = if self.random.below(50) == 0 { 3000 } else { 20 };
-        let there = (self.now + self.within(slow)).max(self.arrival[master]);
-        self.arrival[master] = there;
-        there - self.now
-    }
-
-    /// Whether the connection goes on, seen from the network.
-    fn stands(&self, master: usize, id: u64) -> Option<usize> {
-        let connection =
-            self.connections[master].filter(|connection| connection.id == id && !connection.cut)?;
-        let server = &self.ensemble.servers[connection.server];
-        (server.up && server.side == self.sides[master]).then_some(connection.server)
-    }
-
-    fn arrives(&mut self, master: usize, connection: u64, ask: &Ask) {
-        let Some(server) = self.stands(master, connection) else { return };
-        let (session, head) = (self.masters[master].session, self.ensemble.tree.head);
-        let Some(reply) = self.ensemble.answer(server, session, ask, self.now) else {
-            // It waits there until the server belongs to a majority again, or closes the connection.
-            let ask = ask.clone();
-            return self.after(Duration::from_millis(500), Event::Arrives { master, connection, ask });
-        };
-        self.note(|| format!("server {server} answers master {master} {ask:?}: {reply:?}"));
-        if let (Ask::Write(..), Reply::Head(epoch, _)) = (ask, &reply) {
-            self.written += 1;
-            let own = self.masters[master].tenure.map(|tenure| tenure.epoch);
-            if head.0 != *epoch || own.is_some_and(|own| own != *epoch) {
-                self.broken = Some(format!("master {master} of epoch {own:?} writes into epoch {epoch}"));
-            }
-        }
-        self.spread();
-        let pause = self.travel(master);
-        self.after(pause, Event::Answered { master, connection, reply: Some(reply) });
-    }
-
-    /// The other servers follow.
-    fn spread(&mut self) {
-        for server in 0..SERVERS {
-            if self.ensemble.servers[server].tree.nodes.len() != self.ensemble.tree.nodes.len()
-                || !self.ensemble.servers[server].tree.nodes.keys().eq(self.ensemble.tree.nodes.keys())
-            {
-                let pause = self.within(200);
-                self.after(pause, Event::Follows(server));
-            }
-        }
-    }
-
-    fn follows(&mut self, server: usize) {
-        if self.ensemble.follows(server) {
-            self.tell_watchers(server);
-        }
-    }
-
-    /// Who watches the nodes at that server is told that they changed. (A watch that was not set tells of nothing new.)
-    fn tell_watchers(&mut self, server: usize) {
-        for master in 0..MASTERS {
-            let watching = self.connections[master].filter(|connection| connection.server == server);
-            if let Some(Connection { id, .. }) = watching
-                && self.stands(master, id).is_some()
-            {
-                let pause = self.travel(master);
-                self.after(pause, Event::Answered { master, connection: id, reply: None });
-            }
-        }
-    }
-
-    fn answered(&mut self, master: usize, connection: u64, reply: Option<Reply>) {
-        if self.stands(master, connection).is_none() {
-            return;
-        }
-        let mut wishes = Vec::new();
-        match reply {
-            Some(reply) => self.masters[master].hear(self.now, reply, &mut wishes),
-            None => self.masters[master].look(self.now, &mut wishes),
-        }
-        self.fulfil(master, wishes);
-    }
-
-    fn breaks(&mut self, master: usize, connection: u64) {
-        if self.connections[master].is_none_or(|now| now.id != connection) {
-            return;
-        }
-        self.connections[master] = None;
-        self.note(|| format!("master {master} has lost its connection"));
-        let mut wishes = Vec::new();
-        self.masters[master].disconnected(self.now, &mut wishes);
-        self.fulfil(master, wishes);
-        self.due(master, 500, Due::Connect);
-    }
-
-    /// Servers without a majority know it now, and close their connections.
-    fn notices(&mut self) {
-        self.ensemble.notices();
-        for master in 0..MASTERS {
-            let at =
-                self.connections[master].map(|connection| self.ensemble.servers[connection.server].standing);
-            if at == Some(Standing::Silent) {
-                self.cut(master);
-            }
-        }
-    }
-
-    /// A leader does what leaders do: it speaks to agents, and writes.
-    fn act(&mut self, master: usize, wishes: &mut Vec<Wish>) {
-        self.masters[master].mind_lease(self.now);
-        let Some(tenure) = self.masters[master].tenure.filter(|_| self.masters[master].may_act(self.now))
-        else {
-            return;
-        };
-        let (epoch, life) = (tenure.epoch, self.masters[master].life);
-        self.acts += 1;
-        self.last_act = Some((master, self.now));
-        self.note(|| format!("master {master} acts with epoch {epoch}"));
-        let higher = self.actors.last_key_value().filter(|(highest, _)| **highest > epoch);
-        if let (Some((higher, _)), false) = (higher, self.forced) {
-            self.broken =
-                Some(format!("master {master} acts with epoch {epoch} after one with epoch {higher}"));
-        }
-        if *self.actors.entry(epoch).or_insert((master, life)) != (master, life) {
-            self.broken = Some(format!("epoch {epoch} is master {master}'s and another's"));
-        }
-        let (agent, slow) = (self.pick(AGENTS), if self.random.below(20) == 0 { 30_000 } else { 50 });
-        let pause = self.within(slow);
-        self.after(pause, Event::Said { agent, epoch });
-        if self.random.below(3) == 0 {
-            self.masters[master].write(self.now, wishes);
-        }
-        wishes.push(Wish::Act);
-    }
-
-    fn said(&mut self, agent: usize, epoch: u64) {
-        if epoch < self.agents[agent] {
-            self.refused += 1;
-        } else {
-            self.agents[agent] = epoch;
         }
     }
 }
-
-mod chaos;
