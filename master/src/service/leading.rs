@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use coordination::{Leadership, RecordsError, Tenure};
+use model::MasterId;
 use tokio::sync::{oneshot, watch};
 
 use super::driver::{Driver, Left};
@@ -12,7 +13,7 @@ use super::handle::{Ends, Handle};
 use super::registrar;
 use super::registry_ensemble::Ensemble;
 use super::registry_store::{File, InMemory, RegistryStore, StoreError};
-use super::{random, settings};
+use super::{random, settings, uuid};
 use crate::about::About;
 use crate::config::{Config, Registry};
 use crate::logic::{Contents, State};
@@ -56,9 +57,11 @@ pub async fn lead(
     mut stop: oneshot::Receiver<()>,
 ) -> Result<(), MasterError> {
     let mut leadership = parts.coordination.contend(parts.about.contender());
+    let mut led = false;
     let result = loop {
         let Some(tenure) = elected(&mut leadership, &mut ends, &mut stop).await? else { break Ok(()) };
-        let (left, back) = tenure_of(&mut parts, &tenure, &mut leadership, ends, &mut stop).await;
+        let id = if std::mem::replace(&mut led, true) { Some(MasterId::new(uuid()?)) } else { None };
+        let (left, back) = tenure_of(&mut parts, (&tenure, id), &mut leadership, ends, &mut stop).await;
         ends = back;
         let why = match left {
             Left::Stopped => break Ok(()),
@@ -103,10 +106,11 @@ async fn elected(
     }
 }
 
-/// One tenure, from the reading of the registry to its end.
+/// One tenure, from the reading of the registry to its end. What a leader names begins with its id, and one that leads
+/// again has forgotten which names it gave: then it has another `id` than its process.
 async fn tenure_of(
     parts: &mut Parts,
-    tenure: &Tenure,
+    (tenure, id): (&Tenure, Option<MasterId>),
     leadership: &mut watch::Receiver<Leadership>,
     ends: Ends,
     stop: &mut oneshot::Receiver<()>,
@@ -130,7 +134,9 @@ async fn tenure_of(
     let epoch = contents.epoch;
     parts.handle.set_epoch(epoch);
     tracing::info!(epoch, agents = contents.admitted.len(), "leading");
-    let state = State::new(settings(&parts.config, &parts.about, epoch), seed, clock.now());
+    let mut settings = settings(&parts.config, &parts.about, epoch);
+    settings.master = id.unwrap_or(settings.master);
+    let state = State::new(settings, seed, clock.now());
     let registrar = registrar::Start {
         store,
         limit: parts.config.registry_store_timeout,
