@@ -57,6 +57,7 @@ impl Stage {
             ["master", "restarts", options @ ..] => self.restart(|settings| {
                 for option in options {
                     match option.split_once('=') {
+                        Some(("id", id)) => settings.master = model::MasterId::new(id),
                         Some(("offer_timeout", time)) => settings.offer_timeout = Some(duration(time)),
                         Some(("completed_frameworks", n)) => {
                             settings.max_completed_frameworks = n.parse().expect("a number");

@@ -356,6 +356,7 @@ impl State {
             self.inner.counters.agent += 1;
             // An agent may have come back under any id.
             let known = self.agents.contains(&id)
+                || self.recovered.contains_key(&id)
                 || self.inner.transitions.contains_key(&id)
                 || self.unreachable.contains_key(&id)
                 || self.gone.contains_key(&id);
