@@ -1,5 +1,6 @@
 //! Whole clusters through random faults, one per seed: as many as `SIM_SEEDS` says, or for as long as `SIM_SECONDS` says
 //! (default 10), or until the first of both is reached. `SIM_FIRST` is the first seed, `SIM_THREADS` how many at once.
+//! There are two kinds of worlds: with one master at a time, and with three that contend in an ensemble.
 //! `SIM_AUDIT` is how many events lie between two audits of the master (default 1): where very many seeds run, what one
 //! audit misses another finds, and these are half of the work.
 
@@ -34,6 +35,14 @@ impl Masters {
         match self {
             Masters::Alone => "seeds::seeds",
             Masters::Contending => "seeds::whatever_happens_to_masters_and_ensemble_no_task_is_lost",
+        }
+    }
+
+    /// In so many seeds each kind of fault happens at least once.
+    fn seeds_with_all(self) -> u64 {
+        match self {
+            Masters::Alone => 30,
+            Masters::Contending => 400,
         }
     }
 
@@ -175,12 +184,9 @@ impl Run {
         assert!(tasks > 0 && repeated > 0 && compared > 0, "too little happened");
         let missing: Vec<Fault> =
             masters.faults().into_iter().filter(|fault| self.faults.of(*fault) == 0).collect();
-        assert!(self.done < SEEDS_WITH_ALL || missing.is_empty(), "never happened: {missing:?}");
+        assert!(self.done < masters.seeds_with_all() || missing.is_empty(), "never happened: {missing:?}");
     }
 }
-
-/// In so many seeds each kind of fault happens at least once.
-const SEEDS_WITH_ALL: u64 = 30;
 
 #[test]
 fn seeds() {
