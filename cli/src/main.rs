@@ -17,6 +17,11 @@ use std::process::ExitCode;
 
 use context::{Invocation, Trouble};
 
+/// The C library's allocator keeps the master's loop waiting, for milliseconds while threads are preempted: what the loop
+/// drops was mostly made by the threads of connections, and goes back under their locks. This one has no such locks.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn main() -> ExitCode {
     let arguments: Vec<OsString> = std::env::args_os().collect();
     if arguments.get(1).is_some_and(|word| word == "supervise") {

@@ -96,7 +96,9 @@ fn process(snapshot: &mut Snapshot, about: &About, now: &Now) {
     snapshot.counter("master/http_cache_hits", 0);
     System::read().add_to(snapshot);
     let told = now.vitals.told();
-    snapshot.gauge("tepui/loop/longest_ms", told.longest_lately().as_secs_f64() * 1000.0);
+    let longest = told.longest_lately();
+    snapshot.gauge("tepui/loop/longest_ms", longest.took.as_secs_f64() * 1000.0);
+    snapshot.gauge("tepui/loop/longest_ran_ms", longest.ran.as_secs_f64() * 1000.0);
     snapshot.gauge("tepui/loop/longest_window_secs", told.longest_window().as_secs_f64());
     snapshot.counter("tepui/loop/turns", now.vitals.turns());
 }

@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use model::Timestamp;
+use rustix::time::{ClockId, clock_gettime};
 
 /// Wall time at the start, and the monotonic clock since.
 #[derive(Clone, Copy, Debug)]
@@ -32,4 +33,9 @@ impl Clock {
     pub fn until(&self, when: Timestamp) -> Duration {
         when.since(self.now())
     }
+}
+
+/// Processor time that the calling thread has had.
+pub fn of_thread() -> Duration {
+    Duration::try_from(clock_gettime(ClockId::ThreadCPUTime)).unwrap_or_default()
 }

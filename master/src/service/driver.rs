@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
 use coordination::{Leadership, Tenure};
@@ -9,10 +10,12 @@ use model::{Resources, Timestamp};
 use tokio::sync::{mpsc, oneshot, watch};
 use wire::link::{FromMaster, RunTask, from_master};
 
+use super::clock;
 use super::handle::{Ends, Handle, Input, LinkEnd, StreamEnd, WatchEnd};
 use super::outbox::Outbox;
 use super::registrar::{self, Registrar, Written};
 use super::server::Lifeline;
+use super::vitals::Turn;
 use super::watchers::{Record, Told};
 use crate::MasterError;
 use crate::logic::{
@@ -23,7 +26,7 @@ use crate::view::View;
 
 /// Things that happen in one turn, at most; and for how long, but for the last of them. Then writes go out and the loop
 /// looks whether it still leads.
-const TURN: usize = 256;
+const TURN: usize = 128;
 const TURN_TIME: Duration = Duration::from_millis(1);
 /// A turn that is worth a warning.
 const LONG_TURN: Duration = Duration::from_millis(500);
@@ -166,7 +169,7 @@ impl Driver {
     }
 
     fn turn(&mut self, work: Work) {
-        let began = Instant::now();
+        let (began, ran) = (Instant::now(), clock::of_thread());
         // A process that was stopped for a while may have been succeeded meanwhile.
         if !self.may_act() {
             return;
@@ -186,18 +189,23 @@ impl Driver {
         if took > LONG_TURN {
             tracing::warn!(?took, things = TURN - left, "one turn of the loop held up all others");
         }
-        self.handle.vitals().turn(took);
+        self.handle.vitals().turn(Turn { took, ran: clock::of_thread().saturating_sub(ran) });
     }
 
     /// What waits, without waiting for it.
     fn next(&mut self) -> Option<Work> {
-        if let Ok(written) = self.written.try_recv() {
+        // Not `try_recv`, which waits for a sender that was preempted in the midst of it.
+        let mut context = Context::from_waker(Waker::noop());
+        if let Poll::Ready(Some(written)) = self.written.poll_recv(&mut context) {
             return Some(Work::Written(written));
         }
-        if let Ok(stream) = self.ends.lost_streams.try_recv() {
+        if let Poll::Ready(Some(stream)) = self.ends.lost_streams.poll_recv(&mut context) {
             return Some(Work::LostStream(stream));
         }
-        self.ends.inputs.try_recv().ok().map(Work::Input)
+        match self.ends.inputs.poll_recv(&mut context) {
+            Poll::Ready(input) => input.map(Work::Input),
+            Poll::Pending => None,
+        }
     }
 
     fn work(&mut self, work: Work) {

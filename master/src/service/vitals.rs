@@ -34,9 +34,18 @@ pub struct Told {
     /// How long it took to load it.
     pub fetch: Timer,
     minute: Instant,
-    longest: Duration,
-    longest_before: Duration,
+    longest: Turn,
+    longest_before: Turn,
     since: Instant,
+}
+
+/// How long a turn of the loop took.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Turn {
+    /// On the clock.
+    pub took: Duration,
+    /// Of it, on a processor. The rest went to other threads, or was waited for memory.
+    pub ran: Duration,
 }
 
 impl Default for Vitals {
@@ -48,8 +57,8 @@ impl Default for Vitals {
             store: Timer::new(DAY),
             fetch: Timer::new(DAY),
             minute: now,
-            longest: Duration::ZERO,
-            longest_before: Duration::ZERO,
+            longest: Turn::default(),
+            longest_before: Turn::default(),
             since: now,
         };
         Vitals {
@@ -66,15 +75,15 @@ impl Told {
         let minutes = now.saturating_duration_since(self.minute).as_secs() / MINUTE.as_secs();
         if minutes > 0 {
             let last = minutes == 1;
-            self.longest_before = if last { self.longest } else { Duration::ZERO };
+            self.longest_before = if last { self.longest } else { Turn::default() };
             self.since = if last { self.minute } else { now };
-            self.longest = Duration::ZERO;
+            self.longest = Turn::default();
             self.minute = now;
         }
     }
 
     /// The longest turn of this minute and the one before.
-    pub fn longest_lately(&self) -> Duration {
+    pub fn longest_lately(&self) -> Turn {
         self.longest.max(self.longest_before)
     }
 
@@ -112,12 +121,12 @@ impl Vitals {
         told.clone()
     }
 
-    pub(super) fn turn(&self, took: Duration) {
-        self.longest.fetch_max(u64::try_from(took.as_micros()).unwrap_or(u64::MAX), Ordering::Relaxed);
+    pub(super) fn turn(&self, turn: Turn) {
+        self.longest.fetch_max(u64::try_from(turn.took.as_micros()).unwrap_or(u64::MAX), Ordering::Relaxed);
         self.turns.fetch_add(1, Ordering::Relaxed);
         let mut told = self.lock();
         told.roll(Instant::now());
-        told.longest = told.longest.max(took);
+        told.longest = told.longest.max(turn);
     }
 
     pub(super) fn allocated(&self, now: Timestamp, took: Duration, latency: Duration) {
@@ -146,11 +155,11 @@ mod tests {
         let vitals = Vitals::default();
         let mut told = vitals.told();
         let began = told.minute;
-        told.longest = Duration::from_millis(70);
+        told.longest.took = Duration::from_millis(70);
         let mut at = |seconds: u64| {
             let now = began + Duration::from_secs(seconds);
             told.roll(now);
-            (told.longest_lately().as_millis(), now.duration_since(told.since).as_secs())
+            (told.longest_lately().took.as_millis(), now.duration_since(told.since).as_secs())
         };
         assert_eq!(at(59), (70, 59));
         assert_eq!(at(61), (70, 61));
