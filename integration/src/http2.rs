@@ -88,6 +88,8 @@ pub struct Connection {
     socket: TcpStream,
     /// What the other side still takes on [`STREAM`] and on the connection.
     windows: [usize; 2],
+    /// What a stream begins with.
+    initial: usize,
 }
 
 impl Connection {
@@ -102,7 +104,7 @@ impl Connection {
     pub fn on(socket: TcpStream) -> Connection {
         socket.set_read_timeout(Some(PATIENCE)).or_fail("a timeout");
         socket.set_write_timeout(Some(PATIENCE)).or_fail("a timeout");
-        Connection { socket, windows: [WINDOW; 2] }
+        Connection { socket, windows: [WINDOW; 2], initial: WINDOW }
     }
 
     /// Begins as a client does: preface and settings.
@@ -210,7 +212,10 @@ impl Connection {
                 && u16::from_be_bytes([*a, *b]) == INITIAL_WINDOW
             {
                 let window = rest.try_into().map(u32::from_be_bytes).unwrap_or(0);
-                self.windows[0] = usize::try_from(window).or_fail("a window");
+                let initial = usize::try_from(window).or_fail("a window");
+                // RFC 9113: by as much as it differs, whatever was said on the stream already.
+                self.windows[0] = (self.windows[0] + initial).saturating_sub(self.initial);
+                self.initial = initial;
             }
         }
         self.say(&frame(SETTINGS, END, 0, &[]));

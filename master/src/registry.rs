@@ -10,7 +10,7 @@ use model::{AgentId, Timestamp};
 use serde_json::{Value, json};
 use wire::v1;
 
-use crate::logic::Contents;
+use crate::logic::{Contents, Identity};
 use crate::service::registry_ensemble::Ensemble;
 use crate::service::registry_store::{File, StoreError};
 
@@ -139,12 +139,14 @@ fn to_text(contents: &Contents) -> String {
     let times = |entries: &std::collections::BTreeMap<AgentId, Timestamp>| -> Vec<Value> {
         entries.iter().map(|(agent, at)| json!({"id": agent.as_str(), "micros": at.micros()})).collect()
     };
+    let owner = |(agent, owner): (&AgentId, &Arc<Identity>)| json!({"id": agent.as_str(), "principal": owner.principal, "names": owner.names});
     let all = json!({
         "format": FORMAT,
         "epoch": contents.epoch,
         "admitted": contents.admitted.values().map(info).collect::<Vec<_>>(),
         "unreachable": times(&contents.unreachable),
         "gone": times(&contents.gone),
+        "owners": contents.owners.iter().map(owner).collect::<Vec<_>>(),
     });
     format!("{all:#}\n")
 }
@@ -172,6 +174,16 @@ fn from_text(text: &str) -> Result<Contents, String> {
             into.insert(checked(id)?, Timestamp::from_micros(micros));
         }
     }
+    // Exports of earlier versions have none.
+    for entry in all["owners"].as_array().into_iter().flatten() {
+        let id = entry["id"].as_str().ok_or("an owner has no id")?;
+        let names = entry["names"].as_array().into_iter().flatten();
+        let names: Option<_> = names.map(|name| name.as_str().map(str::to_owned)).collect();
+        let principal = entry["principal"].as_str().map(str::to_owned);
+        let owner =
+            Identity { principal, names: names.ok_or_else(|| format!("{id} has a name that is no text"))? };
+        contents.owners.insert(checked(id)?, Arc::new(owner));
+    }
     Ok(contents)
 }
 
@@ -196,11 +208,13 @@ mod tests {
                 ..v1::AgentInfo::default()
             })
         };
+        let owner = Identity { principal: Some("p".to_owned()), names: vec!["n".to_owned(), "o".to_owned()] };
         Contents {
             epoch: 17,
             admitted: [("a".into(), info("a")), ("b".into(), info("b"))].into(),
             unreachable: [("c".into(), Timestamp::from_micros(5))].into(),
             gone: [("d".into(), Timestamp::from_micros(-6))].into(),
+            owners: [("a".into(), Arc::new(owner))].into(),
         }
     }
 
@@ -231,12 +245,12 @@ mod tests {
         assert_eq!(from_text(&text).unwrap().admitted, some().admitted);
         let refused = import(&kept, &text, false).await.unwrap_err();
         assert!(matches!(refused, MoveError::NotEmpty(4)), "{refused:?}");
-        let smaller = Contents { gone: Default::default(), ..some() };
+        let smaller = Contents { gone: Default::default(), owners: Default::default(), ..some() };
         assert_eq!(import(&kept, &to_text(&smaller), true).await.unwrap(), 3);
         let now = from_text(&export(&kept).await.unwrap()).unwrap();
         assert_eq!(
-            (now.admitted, now.unreachable, now.gone),
-            (smaller.admitted, smaller.unreachable, smaller.gone)
+            (now.admitted, now.unreachable, now.gone, now.owners),
+            (smaller.admitted, smaller.unreachable, smaller.gone, smaller.owners)
         );
         assert!(now.epoch >= 17, "no leader's epoch may come again");
         // A master that runs has it.

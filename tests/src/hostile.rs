@@ -136,6 +136,7 @@ impl Mob {
             total,
             address: format!("10.0.0.1:{number}"),
             capabilities: Vec::new(),
+            proof: Default::default(),
             incarnation: format!("{}", self.random.below(2)),
         }
     }

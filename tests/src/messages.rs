@@ -43,7 +43,7 @@ fn hello(
 ) -> AgentHello {
     let total = Resources::from_wire(&info.resources).expect("agents have valid resources");
     info.id = None;
-    AgentHello { version, info, total, address, capabilities, incarnation }
+    AgentHello { version, info, total, address, capabilities, incarnation, proof: Default::default() }
 }
 
 fn reported(task: v1::Task) -> ReportedTask {

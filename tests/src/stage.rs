@@ -184,6 +184,7 @@ impl Stage {
             address: agent.address.clone(),
             capabilities: vec!["TASK_RESOURCE_LIMITS".to_owned()],
             incarnation: incarnation.to_owned(),
+            proof: Default::default(),
         }
     }
 
@@ -346,6 +347,7 @@ fn seconds(time: Duration) -> String {
 fn change_text(change: &Change) -> String {
     match change {
         Change::Admit(agent, _) => format!("admit {agent}"),
+        Change::AdmitOf(agent, _, owner) => format!("admit {agent} of {owner:?}"),
         Change::Remove(agent) => format!("remove {agent}"),
         Change::MarkUnreachable(agent, _) => format!("mark {agent} unreachable"),
         Change::MarkGone(agent, _) => format!("mark {agent} gone"),

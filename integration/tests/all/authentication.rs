@@ -1,4 +1,5 @@
-//! Who is heard: logins and tokens of operators, schedulers and agents, and endpoints that are closed to all.
+//! Who is heard: logins and tokens of operators, schedulers and agents, and endpoints that are closed to all; and that a
+//! container in the host's network is nobody (threats K20).
 
 use std::fs;
 use std::net::SocketAddr;
@@ -7,10 +8,11 @@ use std::path::PathBuf;
 use std::process::Command;
 
 use integration::client::{Reply, Request};
+use integration::images::busybox;
 use integration::job::done;
 use integration::scheduler::PATH as SCHEDULER;
 use integration::task::framework;
-use integration::{Cluster, Options, OrFail, eventually, needs};
+use integration::{Cluster, Options, OrFail, Registry, eventually, needs};
 use serde_json::{Value, json};
 
 /// Logins of all tests; none of the secrets may ever be seen.
@@ -288,6 +290,44 @@ fn agents_log_in_and_so_do_commands() {
     cluster.ask(&["task", "logs", id]).wait().expect(1);
     let all = [cluster.master_process().log(), cluster.agent_process().log()].concat();
     assert!(!all.contains("hush"), "{all}");
+}
+
+#[test]
+fn k20_a_container_in_the_hosts_network_is_told_nothing() {
+    needs!("openssl", "docker-registry", "skopeo");
+    let registry = Registry::start();
+    let image = registry.push("busybox", &busybox()).name;
+    let closed = ["--authenticate_http_readonly", "--authenticate_http_readwrite"];
+    let mut cluster =
+        cluster(&[&closed[..], &["--authenticate_http_frameworks", "--authenticate_agents"]].concat());
+    let web = file(&cluster, "web", r#"{"principal": "web", "secret": "hush-2"}"#);
+    let agents = file(&cluster, "agents", "agents hush-3");
+    let logins = format!("--http_credentials={}", cluster.path("logins").display());
+    let own = [format!("--credential={}", agents.display()), logins];
+    cluster.options().agent = own.into_iter().chain(closed.map(str::to_owned)).collect();
+    cluster.start_master();
+    cluster.launch_agent();
+    // It has the host's network, and asks for all that tells of tasks or changes something.
+    let script = r#"say() { printf '%s %s HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\nContent-Type: application/json\r\n\r\n{}' $2 $3 |
+            nc -w 9 127.0.0.1 $1 | head -n 1 | { read -r _ status _; echo $status $2 $1 $3; }; }
+        for port in "$@"; do
+            for path in /state /flags /metrics/snapshot /files/debug /files/read; do say $port GET $path; done
+            say $port POST /api/v1
+        done
+        for path in /slaves /tasks /frameworks /roles; do say $1 GET $path; done
+        say $1 POST /master/api/v1/scheduler; say $1 POST /teardown
+        for path in /containers /monitor/statistics; do say $2 GET $path; done
+        env; cat /proc/net/unix"#;
+    let ports = [cluster.master(), cluster.agent()].map(|at| at.port().to_string());
+    let run = [&format!("--image={image}"), &format!("--credential={}", web.display()), "--quiet", "--"];
+    let command = ["sh", "-c", script, "sh", &ports[0], &ports[1]];
+    let said = cluster.run(&[&run[..], &command[..]].concat()).expect(0).stdout;
+    let answers: Vec<&str> =
+        said.lines().filter(|line| line.contains(" GET ") || line.contains(" POST ")).collect();
+    assert_eq!(answers.len(), 2 * 6 + 6 + 2, "{said}");
+    assert!(answers.iter().all(|answer| answer.starts_with("401 ")), "{answers:#?}");
+    assert!(!said.contains("hush"), "a secret is in its environment: {said}");
+    assert!(!said.lines().any(|line| line.contains('@') && line.contains("tepui")), "{said}");
 }
 
 #[test]

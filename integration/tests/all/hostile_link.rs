@@ -272,6 +272,36 @@ fn one_agent(scripts: Vec<(&'static str, Says, bool)>) {
 }
 
 #[test]
+fn peers_that_send_much_before_they_say_who_they_are_take_turns() {
+    needs!();
+    const EACH: usize = 6 << 20;
+    let mut cluster = Cluster::empty(Options::default());
+    cluster.start_master();
+    let (to, pid) = (cluster.master(), cluster.master_process().pid());
+    let before = memory(pid);
+    let crowd: Vec<Connection> = std::thread::scope(|scope| {
+        let pouring = |_| {
+            scope.spawn(|| {
+                let mut connection = attached(to);
+                connection.patience(Duration::from_secs(2));
+                connection.pour(&promised(0, 60 << 20, &vec![0; EACH]), false);
+                connection
+            })
+        };
+        let crowd: Vec<_> = (0..40).map(pouring).collect();
+        crowd.into_iter().map(|peer| peer.join().or_fail("a peer")).collect()
+    });
+    let grown = memory(pid).saturating_sub(before);
+    // Eight of them may; of the others there is what needs no turn.
+    assert!(grown < 120, "{grown} MB");
+    // Meanwhile others come in as long as they are small, and then large ones do, too.
+    registered(to, "small", &[]);
+    drop(crowd);
+    let many: Vec<u8> = std::iter::repeat_with(unknown_field).take(20_000).flatten().collect();
+    registered(to, "large", &many);
+}
+
+#[test]
 fn an_agent_that_says_nothing_is_cut() {
     needs!();
     let cluster = Cluster::start();

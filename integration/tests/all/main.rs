@@ -15,6 +15,7 @@ mod foreign_client;
 mod hostile_http;
 mod hostile_link;
 mod hostile_routes;
+mod impostors;
 mod isolation;
 mod launch;
 mod limits;

@@ -7,6 +7,7 @@ use wire::v1;
 
 use super::effect::Effect;
 use super::event::{AgentHello, LinkId, Ticket};
+use super::identity::{Identity, Proof};
 use super::registry::Change;
 use super::state::{Agent, AgentFacts, Settings, State};
 use super::tally::Count;
@@ -37,6 +38,9 @@ pub(super) fn register(
     let Some(known) = state.inner.addresses.get(&hello.address).cloned() else {
         return admit(state, link, hello, out);
     };
+    if let Some(why) = impostor(state, &known, &hello) {
+        return refuse(link, format!("agent '{known}' has this address, and {why}"), out);
+    }
     let same = state.agents.get(&known).is_some_and(|agent| agent.incarnation == hello.incarnation);
     if state.inner.transitions.contains_key(&known) {
         refuse(link, format!("agent '{known}' at this address is being changed; try again"), out);
@@ -93,6 +97,9 @@ pub(super) fn reregister(
     if taken {
         return refuse(link, ONE_AGENT.to_owned(), out);
     }
+    if let Some(why) = impostor(state, &agent, &report.hello) {
+        return refuse(link, format!("agent '{agent}' is another's: {why}"), out);
+    }
     if state.gone.contains_key(&agent) {
         return shut_down(link, format!("Agent '{agent}' was marked gone and can't come back"), out);
     }
@@ -108,18 +115,39 @@ pub(super) fn reregister(
         Some(known) => known.facts.info == info,
         None => state.recovered.get(&agent).is_some_and(|recovered| **recovered == info),
     };
-    if written {
+    let owner = report.hello.proof.news(state.inner.owners.get(&agent).map(|owner| &**owner));
+    if written && owner.is_none() {
         readmission::readmit(state, now, &agent, Some(link), report, out);
     } else {
         let after = After::Reregister { agent: agent.clone(), link: Some(link), report: report.into() };
-        let ticket = state.persist(&agent, Change::Admit(agent.clone(), info.into()), after, out);
+        let ticket = state.persist(&agent, admission(&agent, info, owner), after, out);
         state.inner.joining.insert(link, ticket);
+    }
+}
+
+/// Why an agent isn't the one that it says it is.
+fn impostor(state: &State, agent: &AgentId, hello: &AgentHello) -> Option<String> {
+    hello.proof.contradicts(state.inner.owners.get(agent)?)
+}
+
+fn admission(agent: &AgentId, info: v1::AgentInfo, owner: Option<Identity>) -> Change {
+    match owner {
+        Some(owner) => Change::AdmitOf(agent.clone(), info.into(), owner.into()),
+        None => Change::Admit(agent.clone(), info.into()),
+    }
+}
+
+/// It is written whose an agent is.
+pub(super) fn belongs(state: &mut State, agent: &AgentId, proof: &Proof) {
+    let owners = &mut state.inner.owners;
+    if let Some(owner) = proof.news(owners.get(agent).map(|owner| &**owner)) {
+        owners.insert(agent.clone(), owner.into());
     }
 }
 
 fn admit(state: &mut State, link: LinkId, hello: AgentHello, out: &mut Vec<Effect>) {
     let agent = state.next_agent_id();
-    let change = Change::Admit(agent.clone(), registered_info(&hello, &agent).into());
+    let change = admission(&agent, registered_info(&hello, &agent), hello.proof.news(None));
     let address = hello.address.clone();
     let after = After::Register { agent: agent.clone(), link: Some(link), hello: hello.into() };
     let ticket = state.persist(&agent, change, after, out);
@@ -136,7 +164,9 @@ fn join_registration(
     out: &mut Vec<Effect>,
 ) {
     let before = match state.inner.waiting.get_mut(&ticket) {
-        Some(After::Register { link: waits, hello: first, .. }) if first.incarnation == hello.incarnation => {
+        Some(After::Register { link: waits, hello: first, .. })
+            if first.incarnation == hello.incarnation && first.proof == hello.proof =>
+        {
             waits.replace(link)
         }
         Some(After::Remove { then, .. }) => then.replace(Box::new((link, hello))).map(|replaced| replaced.0),
@@ -155,7 +185,9 @@ fn join_registration(
 fn join_reregistration(state: &mut State, ticket: Ticket, link: LinkId, new: Report, out: &mut Vec<Effect>) {
     match state.inner.waiting.get_mut(&ticket) {
         Some(After::Reregister { link: waits, report, .. })
-            if report.hello.incarnation == new.hello.incarnation && report.hello.info == new.hello.info =>
+            if report.hello.incarnation == new.hello.incarnation
+                && report.hello.info == new.hello.info
+                && report.hello.proof == new.hello.proof =>
         {
             **report = new;
             let before = waits.replace(link);
@@ -356,7 +388,7 @@ impl State {
             self.inner.counters.agent += 1;
             // An agent may have come back under any id.
             let known = self.agents.contains(&id)
-                || self.recovered.contains_key(&id)
+                || self.recovered.contains(&id)
                 || self.inner.transitions.contains_key(&id)
                 || self.unreachable.contains_key(&id)
                 || self.gone.contains_key(&id);

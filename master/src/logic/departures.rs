@@ -137,6 +137,7 @@ pub(super) fn removed(
         let end = (TaskState::Gone, Reason::AgentRemoved, format!("Agent removed: {}", cause.text()));
         lose_unreachable_tasks(state, now, agent, end, out);
     }
+    state.inner.owners.remove(agent);
     let address = state.agents.get(agent).map(|row| row.facts.address.clone());
     leave(state, now, agent, Farewell::Removed(cause), out);
     if let Some(address) = address {
@@ -158,6 +159,7 @@ pub(super) fn gone(
 ) {
     state.gone.insert(agent.clone(), at);
     state.unreachable.remove(agent);
+    state.inner.owners.remove(agent);
     out.push(Effect::Answer { call, outcome: Ok(()) });
     let message = format!("Agent '{agent}' was marked gone by an operator");
     state.to_agent(agent, Body::Shutdown(link::Shutdown { message }), out);

@@ -10,6 +10,7 @@ use model::{AgentId, ExecutorId, FrameworkId, OfferId, Resources, Role, TaskId, 
 use wire::v1;
 use wire::v1::scheduler::call;
 
+use super::identity::Proof;
 use super::registry::Contents;
 
 /// One agent link, numbered by the service; a number is never used again.
@@ -148,6 +149,8 @@ pub struct AgentHello {
     pub capabilities: Vec<String>,
     /// The same through all tries of one start of the agent process.
     pub incarnation: String,
+    /// What its link proves.
+    pub proof: Proof,
 }
 
 /// A task as a returning agent reports it.

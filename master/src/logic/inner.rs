@@ -1,12 +1,14 @@
 //! Private bookkeeping of the logic: counters, timers, waits and indexes. Views don't show it.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
 use std::time::Duration;
 
 use model::{AgentId, FrameworkId, OfferId, Resources, TaskId, Timestamp};
 
 use super::event::{LinkId, StreamId, Ticket};
 use super::history::Unclaimed;
+use super::identity::Identity;
 use super::removals::Removals;
 use super::timers::{Key, Timers};
 use super::waits::After;
@@ -38,6 +40,8 @@ pub(crate) struct Inner {
     pub(super) links: BTreeMap<LinkId, AgentId>,
     /// Registered agents by address.
     pub(super) addresses: BTreeMap<String, AgentId>,
+    /// Who registered which agent, where that was proved.
+    pub(super) owners: BTreeMap<AgentId, Arc<Identity>>,
     /// Pings of registered agents.
     pub(super) pings: BTreeMap<AgentId, Pings>,
     /// Streams of operators that watch, oldest first.
@@ -105,6 +109,7 @@ impl Inner {
             admitting: BTreeMap::new(),
             links: BTreeMap::new(),
             addresses: BTreeMap::new(),
+            owners: BTreeMap::new(),
             pings: BTreeMap::new(),
             watchers: BTreeSet::new(),
             removals: Removals::default(),

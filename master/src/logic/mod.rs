@@ -13,6 +13,7 @@ mod effect;
 mod event;
 mod frameworks;
 mod history;
+mod identity;
 mod inner;
 mod ledger;
 mod offers;
@@ -44,6 +45,7 @@ pub use effect::{Effect, OfferOut, SchedulerEvent};
 pub use event::{
     AgentHello, CallId, Event, LinkId, Offer, OperatorAction, ReportedTask, SchedulerAction, StreamId, Ticket,
 };
+pub use identity::{Identity, Proof};
 pub(crate) use inner::Inner;
 pub use refused::Refused;
 pub use registry::{Change, Contents};

@@ -26,6 +26,7 @@ pub(super) fn elected(state: &mut State, now: Timestamp, contents: Contents) {
     state.recovered = contents.admitted.into_iter().collect();
     state.unreachable = contents.unreachable;
     state.gone = contents.gone;
+    state.inner.owners = contents.owners;
     state.inner.recovered_at_first = state.recovered.len();
     let timers = &mut state.inner.timers;
     timers.set(now + state.settings.registry_gc_interval, Timer::Prune);
@@ -81,8 +82,12 @@ pub(super) fn persisted(
     state.inner.joining.retain(|_, waits| *waits != ticket);
     let changed = after.agent().cloned();
     match after {
-        After::Register { agent, link, hello } => agents::registered(state, now, agent, link, *hello, out),
+        After::Register { agent, link, hello } => {
+            agents::belongs(state, &agent, &hello.proof);
+            agents::registered(state, now, agent, link, *hello, out);
+        }
         After::Reregister { agent, link, report } => {
+            agents::belongs(state, &agent, &report.hello.proof);
             readmission::readmit(state, now, &agent, link, *report, out);
         }
         After::Remove { agent, cause, then } => {
@@ -92,6 +97,7 @@ pub(super) fn persisted(
         After::Gone { agent, at, call } => departures::gone(state, now, &agent, (at, call), out),
         After::Prune { unreachable, gone } => {
             state.unreachable.retain(|agent, _| !unreachable.contains(agent));
+            state.inner.owners.retain(|agent, _| !unreachable.contains(agent));
             state.gone.retain(|agent, _| !gone.contains(agent));
         }
     }

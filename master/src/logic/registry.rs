@@ -6,6 +6,8 @@ use std::sync::Arc;
 use model::{AgentId, Timestamp};
 use wire::v1;
 
+use super::identity::Identity;
+
 /// All that survives a master.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Contents {
@@ -17,6 +19,8 @@ pub struct Contents {
     pub unreachable: BTreeMap<AgentId, Timestamp>,
     /// Agents declared gone, and when.
     pub gone: BTreeMap<AgentId, Timestamp>,
+    /// Who registered the agents that belong to the cluster or don't answer, where that was proved.
+    pub owners: BTreeMap<AgentId, Arc<Identity>>,
 }
 
 /// One change, small enough for one transaction.
@@ -24,6 +28,8 @@ pub struct Contents {
 pub enum Change {
     /// An agent is new, came back, or changed its info.
     Admit(AgentId, Arc<v1::AgentInfo>),
+    /// The same, and whose it is.
+    AdmitOf(AgentId, Arc<v1::AgentInfo>, Arc<Identity>),
     /// An agent left for good, or was unreachable and is known to have ended.
     Remove(AgentId),
     /// An agent doesn't answer.
@@ -47,9 +53,15 @@ impl Contents {
                 self.unreachable.remove(agent);
                 self.admitted.insert(agent.clone(), info.clone());
             }
+            Change::AdmitOf(agent, info, owner) => {
+                self.unreachable.remove(agent);
+                self.admitted.insert(agent.clone(), info.clone());
+                self.owners.insert(agent.clone(), owner.clone());
+            }
             Change::Remove(agent) => {
                 self.admitted.remove(agent);
                 self.unreachable.remove(agent);
+                self.owners.remove(agent);
             }
             Change::MarkUnreachable(agent, since) => {
                 self.admitted.remove(agent);
@@ -58,10 +70,12 @@ impl Contents {
             Change::MarkGone(agent, at) => {
                 self.admitted.remove(agent);
                 self.unreachable.remove(agent);
+                self.owners.remove(agent);
                 self.gone.insert(agent.clone(), *at);
             }
             Change::Prune { unreachable, gone } => {
                 self.unreachable.retain(|agent, _| !unreachable.contains(agent));
+                self.owners.retain(|agent, _| !unreachable.contains(agent));
                 self.gone.retain(|agent, _| !gone.contains(agent));
             }
         }

@@ -9,7 +9,7 @@ use wire::link::{self, OtherProtocol};
 use wire::link::{Register, Reregister};
 use wire::v1;
 
-use crate::logic::{AgentHello, ReportedTask};
+use crate::logic::{AgentHello, Proof, ReportedTask};
 
 const MAX_TEXT: usize = 255;
 const MAX_ATTRIBUTES: usize = 1000;
@@ -136,7 +136,15 @@ fn described(
     if total.iter().any(|resource| resource.kind.allocated_to.is_some()) {
         return Err(bad("resources", "a total can't be allocated to a role"));
     }
-    Ok(Box::new(AgentHello { version, info, total, address, capabilities, incarnation }))
+    Ok(Box::new(AgentHello {
+        version,
+        info,
+        total,
+        address,
+        capabilities,
+        incarnation,
+        proof: Proof::default(),
+    }))
 }
 
 fn reported(task: v1::Task, agent: &AgentId) -> Result<ReportedTask, BadHello> {

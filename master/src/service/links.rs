@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use futures_util::Stream;
 use model::{AgentId, FrameworkId, TaskState};
-use security::{Gate, Guest};
+use security::{Gate, Guest, TlsSettings};
 use tokio::sync::oneshot;
 use tonic::metadata::MetadataMap;
 use tonic::{Request, Response, Status, Streaming};
@@ -19,8 +19,9 @@ use super::handle::Handle;
 use super::hello::{self, Hello};
 use super::outbox::Drain;
 use super::server::Lifeline;
+use super::toll::Introduction;
 use crate::config::Config;
-use crate::logic::{Event, LinkId};
+use crate::logic::{Event, Identity, LinkId, Proof};
 
 /// An agent must introduce itself within this time.
 const FIRST_MESSAGE: Duration = Duration::from_secs(15);
@@ -39,6 +40,7 @@ pub struct Links {
 #[derive(Debug)]
 pub struct Door {
     certificate: bool,
+    takes_certificates: bool,
     login: bool,
     gate: Arc<Gate>,
 }
@@ -47,24 +49,39 @@ impl Door {
     /// As the flags say.
     pub fn of(config: &Config, gate: Arc<Gate>) -> Door {
         let certificate = config.tls.as_ref().is_some_and(|tls| tls.require_agent_cert);
-        Door { certificate, login: config.authenticate_agents, gate }
+        let takes_certificates = config.tls.as_ref().is_some_and(TlsSettings::has_ca);
+        Door { certificate, takes_certificates, login: config.authenticate_agents, gate }
     }
 
     /// Mesos: an agent that wants to be authenticated is, whether it has to be or not.
-    fn admit(&self, guest: Guest, metadata: &MetadataMap) -> Result<(), &'static str> {
-        if self.certificate && guest != Guest::Certified {
-            return Err(
-                "this master takes only agents with a certificate; give --ssl_cert_file and --ssl_key_file",
-            );
-        }
+    fn admit(&self, guest: &Guest, metadata: &MetadataMap) -> Result<Proof, &'static str> {
+        let names = match guest {
+            Guest::Certified(names) => names.to_vec(),
+            _ if self.certificate => {
+                return Err(
+                    "this master takes only agents with a certificate; give --ssl_cert_file and --ssl_key_file",
+                );
+            }
+            _ => Vec::new(),
+        };
+        let principal = self.login(metadata)?;
+        Ok(Proof {
+            identity: Identity { principal, names },
+            by_login: self.gate.authenticator().takes_logins(),
+            by_certificate: self.takes_certificates,
+        })
+    }
+
+    /// The principal of its login, if it has one.
+    fn login(&self, metadata: &MetadataMap) -> Result<Option<String>, &'static str> {
         let authenticator = self.gate.authenticator();
         match metadata.get("authorization") {
             Some(said) if authenticator.takes_logins() => {
                 let principal = said.to_str().ok().and_then(|said| authenticator.login(said));
-                principal.map(|_| ()).ok_or("the principal or the secret in --credential is wrong")
+                principal.map(Some).ok_or("the principal or the secret in --credential is wrong")
             }
             _ if self.login => Err("this master takes only agents with a login; give --credential"),
-            _ => Ok(()),
+            _ => Ok(None),
         }
     }
 }
@@ -112,18 +129,28 @@ impl AgentLink for Links {
             return Err(Status::internal("the connection is unknown"));
         };
         let peer = lifeline.peer();
-        if let Err(why) = self.door.admit(lifeline.guest(), request.metadata()) {
-            tracing::warn!(%peer, why, "an agent is refused");
-            return Err(Status::unauthenticated(why));
-        }
+        let proof = match self.door.admit(lifeline.guest(), request.metadata()) {
+            Ok(proof) => proof,
+            Err(why) => {
+                tracing::warn!(%peer, why, "an agent is refused");
+                return Err(Status::unauthenticated(why));
+            }
+        };
         let not_leading = || Status::unavailable("this master is not leading");
         let epoch = self.handle.epoch().ok_or_else(not_leading)?;
+        let introduction = request.extensions().get::<Introduction>().cloned();
         let mut up = request.into_inner();
         let first = tokio::time::timeout(FIRST_MESSAGE, up.message())
             .await
             .map_err(|_| Status::deadline_exceeded("the agent did not register in time"))??;
+        if let Some(introduction) = introduction {
+            introduction.over();
+        }
         let hello = match hello::of(first.and_then(|message| message.body)) {
-            Ok(hello) => hello,
+            Ok(mut hello) => {
+                hello.hello.proof = proof;
+                hello
+            }
             Err(error) => {
                 tracing::warn!(%peer, %error, "an agent's registration is refused");
                 return Ok(Response::new(refusal(epoch, error.to_string())));

@@ -11,6 +11,7 @@ mod registrar;
 pub mod registry_ensemble;
 pub mod registry_store;
 mod server;
+mod toll;
 mod vitals;
 mod watchers;
 
@@ -40,6 +41,7 @@ use handle::Ends;
 use leading::Parts;
 use links::{Door, LinkServer};
 use server::Server;
+use toll::Turns;
 
 /// How much less nice the loop's thread is than the others.
 const AHEAD: i32 = 10;
@@ -81,7 +83,7 @@ async fn supervise(
     stop: oneshot::Receiver<()>,
 ) -> Result<(), MasterError> {
     let (end_server, server_ends) = watch::channel(false);
-    let serving = Server { api, links, patience: parts.config.patience };
+    let serving = Server { api, links, turns: Turns::default(), patience: parts.config.patience };
     // Aborts what is left in it when this task is aborted.
     let mut server = JoinSet::new();
     let mut files = JoinSet::new();

@@ -9,7 +9,7 @@ use tokio::runtime::Handle;
 use wire::v1;
 
 use super::registry_store::{RegistryStore, StoreError};
-use crate::logic::{Change, Contents};
+use crate::logic::{Change, Contents, Identity};
 
 /// One agent's record. Fields are only ever added.
 #[derive(Clone, PartialEq, prost::Message)]
@@ -23,6 +23,9 @@ struct Record {
     /// It was declared gone, and when.
     #[prost(sint64, optional, tag = "3")]
     gone: Option<i64>,
+    /// Who registered it.
+    #[prost(message, optional, tag = "4")]
+    owner: Option<Identity>,
 }
 
 /// The registry in an ensemble. Made within a runtime of tokio's, used on its blocking threads.
@@ -95,6 +98,7 @@ impl RegistryStore for Ensemble {
 fn agents_of(change: &Change) -> Vec<&AgentId> {
     match change {
         Change::Admit(agent, _)
+        | Change::AdmitOf(agent, _, _)
         | Change::Remove(agent)
         | Change::MarkUnreachable(agent, _)
         | Change::MarkGone(agent, _) => vec![agent],
@@ -112,6 +116,7 @@ fn change_of(contents: &Contents, agent: &AgentId) -> RecordChange {
         admitted: contents.admitted.get(agent).map(|info| (**info).clone()),
         unreachable: contents.unreachable.get(agent).map(|since| since.micros()),
         gone: contents.gone.get(agent).map(|at| at.micros()),
+        owner: contents.owners.get(agent).map(|owner| (**owner).clone()),
     };
     let key = agent.to_string();
     if record == Record::default() {
@@ -129,6 +134,9 @@ fn contents(root: &str, taken: Taken) -> Result<Contents, StoreError> {
             source,
         })?;
         let agent = AgentId::from(key.as_str());
+        if let Some(owner) = record.owner {
+            contents.owners.insert(agent.clone(), Arc::new(owner));
+        }
         if let Some(info) = record.admitted {
             contents.admitted.insert(agent.clone(), Arc::new(info));
         }
@@ -149,9 +157,11 @@ mod tests {
     #[test]
     fn records_say_all_of_the_contents() {
         let info = Arc::new(v1::AgentInfo { hostname: "a".to_owned(), ..v1::AgentInfo::default() });
+        let owner = Identity { principal: Some("p".to_owned()), names: vec!["n".to_owned()] };
         let mut before = Contents { epoch: 7, ..Contents::default() };
         for (name, change) in [
-            ("a", Change::Admit("a".into(), info)),
+            ("a", Change::Admit("a".into(), info.clone())),
+            ("o", Change::AdmitOf("o".into(), info, Arc::new(owner))),
             ("b", Change::MarkUnreachable("b".into(), Timestamp::from_micros(-5))),
             ("c", Change::MarkGone("c".into(), Timestamp::from_micros(9))),
             ("d", Change::Remove("d".into())),

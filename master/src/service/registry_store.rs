@@ -5,7 +5,6 @@ use std::sync::Arc;
 
 use model::{AgentId, Timestamp};
 use redb::{Database, DatabaseError, ReadableTable as _, TableDefinition, WriteTransaction};
-use wire::v1;
 
 use crate::logic::{Change, Contents};
 
@@ -18,6 +17,7 @@ const META: TableDefinition<'_, &str, u64> = TableDefinition::new("meta");
 const ADMITTED: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("admitted");
 const UNREACHABLE: TableDefinition<'_, &str, i64> = TableDefinition::new("unreachable");
 const GONE: TableDefinition<'_, &str, i64> = TableDefinition::new("gone");
+const OWNERS: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("owners");
 
 /// Why the registry can't be used.
 #[derive(Debug, thiserror::Error)]
@@ -203,6 +203,11 @@ impl File {
             for (agent, info) in &contents.admitted {
                 admitted.insert(agent.as_str(), &*wire::proto::encode(&**info))?;
             }
+            let mut owners = transaction.open_table(OWNERS)?;
+            owners.retain(|_, _| false)?;
+            for (agent, owner) in &contents.owners {
+                owners.insert(agent.as_str(), &*prost::Message::encode_to_vec(&**owner))?;
+            }
             for (table, entries) in [(UNREACHABLE, &contents.unreachable), (GONE, &contents.gone)] {
                 let mut table = transaction.open_table(table)?;
                 table.retain(|_, _| false)?;
@@ -216,7 +221,7 @@ impl File {
 
     /// Reads everything, and raises the epoch when `raised` says so.
     fn read(&self, raised: impl FnOnce(u64) -> Option<u64>) -> Result<Contents, StoreError> {
-        let mut admitted = Vec::new();
+        let (mut admitted, mut owners) = (Vec::new(), Vec::new());
         let mut contents = self.write(|transaction| {
             let mut meta = transaction.open_table(META)?;
             let last = meta.get("epoch")?.map_or(0, |value| value.value());
@@ -228,23 +233,29 @@ impl File {
                 let (id, info) = row?;
                 admitted.push((id.value().to_owned(), info.value().to_vec()));
             }
+            for row in transaction.open_table(OWNERS)?.iter()? {
+                let (id, owner) = row?;
+                owners.push((id.value().to_owned(), owner.value().to_vec()));
+            }
             let (unreachable, gone) = (times(transaction, UNREACHABLE)?, times(transaction, GONE)?);
             Ok(Contents { epoch: epoch.unwrap_or(last), unreachable, gone, ..Contents::default() })
         })?;
         for (id, info) in admitted {
-            let (id, info) = self.agent(&id, &info)?;
-            contents.admitted.insert(id, info);
+            contents.admitted.insert(AgentId::from(id.as_str()), self.row(&id, &info)?);
+        }
+        for (id, owner) in owners {
+            contents.owners.insert(AgentId::from(id.as_str()), self.row(&id, &owner)?);
         }
         Ok(contents)
     }
 
-    fn agent(&self, id: &str, bytes: &[u8]) -> Result<(AgentId, Arc<v1::AgentInfo>), StoreError> {
-        let info = prost::Message::decode(bytes).map_err(|source| StoreError::Damaged {
+    fn row<T: prost::Message + Default>(&self, id: &str, bytes: &[u8]) -> Result<Arc<T>, StoreError> {
+        let row = T::decode(bytes).map_err(|source| StoreError::Damaged {
             path: self.path.clone(),
             agent: id.escape_default().to_string(),
             source,
         })?;
-        Ok((AgentId::from(id), Arc::new(info)))
+        Ok(Arc::new(row))
     }
 }
 
@@ -262,15 +273,22 @@ impl RegistryStore for File {
             let mut admitted = transaction.open_table(ADMITTED)?;
             let mut unreachable = transaction.open_table(UNREACHABLE)?;
             let mut gone = transaction.open_table(GONE)?;
+            let mut owners = transaction.open_table(OWNERS)?;
             for change in changes {
                 match change {
                     Change::Admit(agent, info) => {
                         unreachable.remove(agent.as_str())?;
                         admitted.insert(agent.as_str(), &*wire::proto::encode(&**info))?;
                     }
+                    Change::AdmitOf(agent, info, owner) => {
+                        unreachable.remove(agent.as_str())?;
+                        admitted.insert(agent.as_str(), &*wire::proto::encode(&**info))?;
+                        owners.insert(agent.as_str(), &*prost::Message::encode_to_vec(&**owner))?;
+                    }
                     Change::Remove(agent) => {
                         admitted.remove(agent.as_str())?;
                         unreachable.remove(agent.as_str())?;
+                        owners.remove(agent.as_str())?;
                     }
                     Change::MarkUnreachable(agent, since) => {
                         admitted.remove(agent.as_str())?;
@@ -279,11 +297,13 @@ impl RegistryStore for File {
                     Change::MarkGone(agent, at) => {
                         admitted.remove(agent.as_str())?;
                         unreachable.remove(agent.as_str())?;
+                        owners.remove(agent.as_str())?;
                         gone.insert(agent.as_str(), at.micros())?;
                     }
                     Change::Prune { unreachable: first, gone: second } => {
                         for agent in first {
                             unreachable.remove(agent.as_str())?;
+                            owners.remove(agent.as_str())?;
                         }
                         for agent in second {
                             gone.remove(agent.as_str())?;
@@ -312,7 +332,10 @@ fn times(
 
 #[cfg(test)]
 mod tests {
+    use wire::v1;
+
     use super::*;
+    use crate::logic::Identity;
 
     fn info(hostname: &str) -> Arc<v1::AgentInfo> {
         Arc::new(v1::AgentInfo { hostname: hostname.to_owned(), ..Default::default() })
@@ -331,6 +354,16 @@ mod tests {
         all.push(Change::MarkUnreachable("F".into(), Timestamp::from_micros(7)));
         all.push(Change::MarkGone("G".into(), Timestamp::from_micros(7)));
         all.push(Change::Admit("F".into(), info("back")));
+        let owner = Arc::new(Identity { principal: Some("agents".to_owned()), names: vec!["a".to_owned()] });
+        all.push(Change::AdmitOf("I".into(), info("owned"), owner.clone()));
+        all.push(Change::MarkUnreachable("I".into(), Timestamp::from_micros(9)));
+        for lost in ["E", "G", "J", "K"] {
+            all.push(Change::AdmitOf(lost.into(), info("lost"), owner.clone()));
+        }
+        all.push(Change::Remove("J".into()));
+        all.push(Change::MarkGone("K".into(), Timestamp::from_micros(9)));
+        all.push(Change::MarkUnreachable("E".into(), Timestamp::from_micros(7)));
+        all.push(Change::MarkGone("G".into(), Timestamp::from_micros(7)));
         all.push(Change::Prune { unreachable: vec!["E".into()], gone: vec!["G".into()] });
         all.push(Change::MarkUnreachable("H".into(), Timestamp::from_micros(8)));
         all.push(Change::Remove("H".into()));
@@ -355,6 +388,8 @@ mod tests {
         assert_eq!(store.lead(1000).unwrap().epoch, 1001);
         assert_eq!(expected.admitted.len(), 2);
         assert_eq!(expected.admitted["A"].hostname, "renamed");
+        // Whoever doesn't answer keeps his; who is no more has none.
+        assert_eq!(expected.owners.keys().map(AgentId::as_str).collect::<Vec<_>>(), ["I"]);
     }
 
     #[test]

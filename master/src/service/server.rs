@@ -20,6 +20,7 @@ use tower::Service as _;
 
 use super::links::LinkServer;
 use super::outbox::Outbox;
+use super::toll::{Toll, Turns};
 use crate::MasterError;
 use crate::api::{Api, Body};
 
@@ -79,8 +80,8 @@ impl Lifeline {
     }
 
     /// What TLS knows of who is at the other end.
-    pub fn guest(&self) -> Guest {
-        self.0.guest
+    pub fn guest(&self) -> &Guest {
+        &self.0.guest
     }
 
     /// Who is at the other end.
@@ -132,6 +133,8 @@ pub struct Server {
     pub api: Arc<Api>,
     /// The agents' link.
     pub links: LinkServer,
+    /// For peers of it that send much before they are admitted.
+    pub turns: Turns,
     /// How long connections are waited for.
     pub patience: Patience,
 }
@@ -263,6 +266,10 @@ async fn dispatch(
     if content_type.is_some_and(|value| value.as_bytes().starts_with(GRPC)) {
         // The way for the link's service to reach its connection.
         request.extensions_mut().insert(lifeline);
+        let (head, body) = request.into_parts();
+        let (body, introduction) = Toll::of(body, server.turns);
+        let mut request = Request::from_parts(head, body);
+        request.extensions_mut().insert(introduction);
         let response = server.links.call(request).await?;
         return Ok(response.map(Body::Link));
     }

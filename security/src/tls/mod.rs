@@ -3,6 +3,7 @@
 mod configs;
 pub mod flags;
 mod live;
+mod names;
 mod pem;
 mod roles;
 mod stream;
@@ -128,7 +129,8 @@ impl TlsSettings {
         self.cert.as_deref().zip(self.key.as_deref())
     }
 
-    fn has_ca(&self) -> bool {
+    /// Whether certificates of others can be verified, so that they are asked for.
+    pub fn has_ca(&self) -> bool {
         self.ca_file.is_some() || self.ca_dir.is_some()
     }
 }

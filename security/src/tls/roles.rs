@@ -14,7 +14,7 @@ use tokio::sync::Semaphore;
 use tokio_rustls::{LazyConfigAcceptor, TlsConnector, TlsStream};
 
 use super::live::Live;
-use super::{Guest, Stream, TlsError, TlsSettings, configs};
+use super::{Guest, Stream, TlsError, TlsSettings, configs, names};
 
 /// A client must have said what it wants within this time. Until it has, it costs a socket.
 const HELLO: Duration = Duration::from_secs(10);
@@ -54,7 +54,7 @@ impl ServerTls {
     /// The connection as it is used from now on. None when there was no handshake in time, or none that is agreed to.
     pub async fn accept(&self, stream: TcpStream, peer: SocketAddr) -> Option<(Stream, Guest)> {
         // In a box of its own: it is gone when the connection is served.
-        match Box::pin(self.handshake(stream)).await {
+        match Box::pin(self.handshake(stream, peer)).await {
             Ok(accepted) => Some(accepted),
             Err(error) => {
                 tracing::debug!(%peer, %error, "no TLS with a client");
@@ -63,7 +63,7 @@ impl ServerTls {
         }
     }
 
-    async fn handshake(&self, stream: TcpStream) -> io::Result<(Stream, Guest)> {
+    async fn handshake(&self, stream: TcpStream, peer: SocketAddr) -> io::Result<(Stream, Guest)> {
         let hello = async {
             let mut first = [0];
             let plain = stream.peek(&mut first).await? == 1 && first[0] != HANDSHAKE_RECORD;
@@ -88,8 +88,9 @@ impl ServerTls {
                 return Err(error);
             }
         };
-        let certified = stream.get_ref().1.peer_certificates().is_some_and(|all| !all.is_empty());
-        let guest = if certified { Guest::Certified } else { Guest::Encrypted };
+        let certificate = stream.get_ref().1.peer_certificates().and_then(|all| all.first());
+        let certified = certificate.map(|certificate| names::of(certificate, peer.ip()));
+        let guest = certified.map_or(Guest::Encrypted, Guest::Certified);
         Ok((Stream::Tls(Box::new(TlsStream::Server(stream))), guest))
     }
 }

@@ -2,6 +2,7 @@
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use hyper_util::client::legacy::connect::{Connected, Connection};
@@ -19,14 +20,14 @@ pub enum Stream {
 }
 
 /// What is known of who connected, before he has said anything.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Guest {
     /// Nothing.
     Unknown,
     /// Nothing, but nobody listens.
     Encrypted,
-    /// He has a certificate of an authority that is trusted.
-    Certified,
+    /// He has a certificate of an authority that is trusted, which stands for this.
+    Certified(Arc<[String]>),
 }
 
 macro_rules! either {
