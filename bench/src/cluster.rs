@@ -66,18 +66,24 @@ impl Process {
         Ok(())
     }
 
-    /// Processor time used so far, of all its threads.
-    pub fn processor_time(&self) -> Result<Duration> {
-        Ok(TICK.saturating_mul(u32::try_from(self.ticks()?)?))
+    /// Processor time used so far, of all its threads: its own and the kernel's for it.
+    pub fn processor_times(&self) -> Result<[Duration; 2]> {
+        let [own, kernel] = self.times()?;
+        Ok([TICK.saturating_mul(own), TICK.saturating_mul(kernel)])
+    }
+
+    fn ticks(&self) -> Result<u32> {
+        Ok(self.times()?.iter().sum())
     }
 
     /// The same in the ticks that the kernel tells it in.
-    fn ticks(&self) -> Result<u64> {
+    fn times(&self) -> Result<[u32; 2]> {
         let stat = fs::read_to_string(format!("/proc/{}/stat", self.0.id()))?;
         // The name in parentheses may hold anything, so count from behind it: fields 14 and 15.
         let fields = stat.rsplit_once(')').context("no name in /proc/PID/stat")?.1;
-        let times = fields.split_whitespace().skip(11).take(2).map(str::parse::<u64>);
-        Ok(times.sum::<Result<u64, _>>()?)
+        let mut times = fields.split_whitespace().skip(11).map(str::parse);
+        let mut next = || times.next().context("no times in /proc/PID/stat");
+        Ok([next()??, next()??])
     }
 }
 

@@ -14,7 +14,7 @@ use prost::Message as _;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::net::TcpStream;
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
-use tokio::sync::{Mutex, Semaphore, mpsc, watch};
+use tokio::sync::{Mutex, Notify, Semaphore, mpsc, watch};
 use tokio::task::JoinSet;
 use wire::link::{FromAgent, FromMaster, from_agent, from_master};
 
@@ -37,6 +37,9 @@ const MOST: usize = 16 << 10;
 const WINDOW: usize = 65_535;
 /// Connections being made at a time.
 const AT_ONCE: usize = 64;
+/// Connections whose agents may wait for an answer at a time: more would not be faster, but some would wait for longer
+/// than the master gives an agent to introduce itself.
+const SPEAKING: usize = 256;
 /// Without any news.
 const PATIENCE: Duration = Duration::from_secs(30);
 
@@ -62,6 +65,7 @@ pub struct Said {
 struct Shared {
     port: u16,
     turn: Arc<Semaphore>,
+    speaking: Arc<Semaphore>,
     speak: watch::Receiver<bool>,
     news: mpsc::Sender<Result<()>>,
 }
@@ -85,6 +89,11 @@ impl Said {
         ensure!(bytes.len() <= WINDOW, "the agents of a connection say more than its window takes");
         Ok(Said { bytes, agents })
     }
+
+    /// How many bytes they are.
+    pub fn bytes(&self) -> usize {
+        self.bytes.len()
+    }
 }
 
 impl Lines {
@@ -93,8 +102,8 @@ impl Lines {
         let (connections, agents) = (said.len(), said.iter().map(|said| said.agents).sum());
         let (say, news) = mpsc::channel(agents);
         let (speak, may_speak) = watch::channel(false);
-        let turn = Arc::new(Semaphore::new(AT_ONCE));
-        let shared = Shared { port, turn, speak: may_speak, news: say };
+        let [turn, speaking] = [AT_ONCE, SPEAKING].map(|room| Arc::new(Semaphore::new(room)));
+        let shared = Shared { port, turn, speaking, speak: may_speak, news: say };
         let mut tasks = JoinSet::new();
         for said in said {
             let shared = shared.clone();
@@ -109,7 +118,7 @@ impl Lines {
         Ok(lines)
     }
 
-    /// Lets all agents introduce themselves at once, and waits until the master has taken every one of them.
+    /// Lets all agents introduce themselves, and waits until the master has taken every one of them.
     pub async fn speak(&mut self) -> Result<()> {
         self.speak.send_replace(true);
         self.hear(self.agents).await.context("waiting for the master to take all agents")
@@ -137,17 +146,20 @@ async fn line(said: Said, shared: &Shared) -> Result<Infallible> {
     while end.next().await?.ends_stream(FIRST).is_none() {}
     drop(permit);
     shared.news.send(Ok(())).await?;
+    let all_taken = Notify::new();
     let speak = async {
         shared.speak.clone().wait_for(|may| *may).await?;
+        let _permit = shared.speaking.acquire().await?;
         write.lock().await.write_all(&said.bytes).await?;
+        all_taken.notified().await;
         anyhow::Ok(())
     };
-    let ((), never) = tokio::try_join!(speak, listen(end, shared))?;
+    let ((), never) = tokio::try_join!(speak, listen(end, said.agents, &all_taken, shared))?;
     Ok(never)
 }
 
-/// Hears what the master says to the agents of a connection.
-async fn listen(mut end: End<'_>, shared: &Shared) -> Result<Infallible> {
+/// Hears what the master says to the agents of a connection, and tells when it has taken them all.
+async fn listen(mut end: End<'_>, agents: usize, all_taken: &Notify, shared: &Shared) -> Result<Infallible> {
     let mut taken = BTreeSet::new();
     loop {
         let frame = end.next().await?;
@@ -161,6 +173,9 @@ async fn listen(mut end: End<'_>, shared: &Shared) -> Result<Infallible> {
                     bail!("an agent is refused: {}", refused.message)
                 }
                 other => bail!("the master began with {other:?}"),
+            }
+            if taken.len() == agents {
+                all_taken.notify_one();
             }
         }
     }
