@@ -44,6 +44,8 @@ pub struct AgentNode {
     nameless: bool,
     /// The highest epoch that this process has heard.
     heard: u64,
+    /// It was told to end all that runs here.
+    pub leaving: bool,
 }
 
 impl AgentNode {
@@ -65,6 +67,7 @@ impl AgentNode {
             disk_busy_until: Timestamp::ZERO,
             nameless: false,
             heard: 0,
+            leaving: false,
         }
     }
 
@@ -130,7 +133,7 @@ impl World {
         node.tick = None;
         node.connection = None;
         node.nameless = false;
-        node.heard = 0;
+        (node.heard, node.leaving) = (0, false);
         node.state = Some(State::new(node.settings(), seed));
         let repeated = std::mem::replace(&mut node.postman, Postman::starts(&node.host)).repeated;
         let found = node.host.recovered();
@@ -329,6 +332,7 @@ impl World {
         if self.agents[index].process != process || self.agents[index].connection != Some(id) {
             return;
         }
+        self.agents[index].leaving |= matches!(*body, from_master::Body::Shutdown(_));
         self.step_agent(index, Event::LinkSays { link: LinkId(id), epoch, body });
         self.judge_epoch(index, id, epoch);
     }

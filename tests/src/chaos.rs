@@ -129,6 +129,7 @@ impl World {
     /// The operator ends an agent for good (SIGUSR1).
     fn leave(&mut self, agent: usize) {
         self.faults.add(Fault::Left);
+        self.agents[agent].leaving = true;
         self.step_agent(agent, agent::logic::Event::ShutdownRequested);
     }
 

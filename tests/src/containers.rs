@@ -69,6 +69,9 @@ impl World {
     }
 
     pub(crate) fn kill(&mut self, index: usize, container: ContainerId, grace: Duration) {
+        if self.is_wanted(index, &container) {
+            self.broken(format!("host {index} kills {container}, and nobody asked for it"));
+        }
         let slow = self.percent(20);
         let pause = if slow { grace } else { self.within(1).min(grace) };
         let signal = if slow { 9 } else { 15 };
@@ -78,6 +81,18 @@ impl World {
             killed: Some(KillCause::Requested),
         };
         self.after(pause, Happening::Container(index, container, ContainerEvent::Exited(exit)));
+    }
+
+    /// Whether a task should go on whatever happens to masters: its framework is patient, its scheduler wants it, and its
+    /// agent neither leaves nor has forgotten it.
+    fn is_wanted(&self, index: usize, container: &ContainerId) -> bool {
+        let node = &self.agents[index];
+        let Some(run) = node.host.containers.get(container).map(|container| container.run.clone()) else {
+            return false;
+        };
+        let owner = self.schedulers.iter().find(|scheduler| scheduler.id.as_ref() == Some(&run.framework));
+        let wanted = owner.is_some_and(|owner| owner.is_patient() && !owner.unwanted.contains(&run.task));
+        wanted && node.host.has(&run) && !node.leaving
     }
 
     /// What a container leaves behind goes. It is all that tells how its task ended until that is on disk.

@@ -1,13 +1,15 @@
 //! The logic of the master and of agents together, in one thread, on virtual time and a seeded network.
 //!
 //! Nothing here opens a socket, needs root or sleeps. `seeds` runs whole clusters through random faults and checks
-//! invariants after each step; `scenarios` are single stories as golden text; `large` is one cluster of ten thousands of
-//! agents; `election` is masters that contend for leadership in an ensemble.
+//! invariants after each step, with one master at a time or with some that contend in an ensemble (`joined`); `scenarios`
+//! are single stories as golden text; `large` is one cluster of ten thousands of agents; `election` is masters that
+//! contend for leadership in an ensemble.
 //!
 //! What goes wrong: links and streams break, with what was under way; each end learns of it in its own time; hosts are
 //! cut off; messages are late or said twice; calls overtake each other, are lost or repeated; masters, agents and
 //! schedulers die and come back; disks and the registry are slow, refuse single writes or all of them for a while; hosts
-//! are wiped, leave, are given up or come back with more than they had. `faults` counts them by kind.
+//! are wiped, leave, are given up or come back with more than they had. Where masters contend they are stopped, killed and
+//! cut off, servers are, too, sessions end, writes wait or lose their answers. `faults` counts them by kind.
 //!
 //! What must hold after each step, and who watches it:
 //! - offered + used + free = total on each agent, nothing more than there is, every index agrees with its table: the
@@ -19,6 +21,9 @@
 //! - an update is sent after it is on disk, in order, at once when the agent registers, again exactly when its back-off
 //!   is over, until it is acknowledged, and never after: `postman`, from outside the logic;
 //! - each framework hears one end of each task, by its capabilities: `ends`;
+//! - a task whose scheduler wants it goes on, whatever becomes of masters: `containers`; a framework keeps its id, and has
+//!   it alone: `scheduler`;
+//! - once a master of a higher epoch has acted none of a lower one does, or is obeyed, or writes: `joined`;
 //! - each call is answered; time moves on: `scheduler`, `world`.
 //!
 //! At the end of each seed nothing goes wrong any more, and all must come to rest (`chaos`).

@@ -1,6 +1,6 @@
 //! Schedulers as careful ones are: they write down what they launch, acknowledge, reconcile, fail over.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use master::logic::{CallId, Event, OfferOut, Refused, SchedulerAction, SchedulerEvent, StreamId};
@@ -66,6 +66,8 @@ pub struct Scheduler {
     pub ending: bool,
     /// What it launched.
     pub tasks: BTreeMap<TaskId, Known>,
+    /// Of these, what it asked to be killed.
+    pub unwanted: BTreeSet<TaskId>,
     launched: u64,
     offers: BTreeMap<OfferId, OfferOut>,
     /// Calls sent, and the latest of them that has arrived.
@@ -85,11 +87,17 @@ impl Scheduler {
             subscribed: false,
             ending: false,
             tasks: BTreeMap::new(),
+            unwanted: BTreeSet::new(),
             launched: 0,
             offers: BTreeMap::new(),
             called: 0,
             arrived: 0,
         }
+    }
+
+    /// Its tasks outlive agents, and it may be away for as long as it likes.
+    pub fn is_patient(&self) -> bool {
+        self.info.checkpoint() && self.info.failover_timeout() >= 1e6
     }
 
     fn token(&self) -> String {
@@ -162,6 +170,7 @@ impl World {
         self.note(|| format!("scheduler {index} <- {}", describe(&event)));
         match event {
             SchedulerEvent::Subscribed { framework } => {
+                self.judge_name(index, &framework);
                 let scheduler = &mut self.schedulers[index];
                 scheduler.id = Some(framework);
                 scheduler.subscribed = true;
@@ -175,6 +184,18 @@ impl World {
             | SchedulerEvent::UpdateOperation(_)
             | SchedulerEvent::Failure { .. }
             | SchedulerEvent::Heartbeat => {}
+        }
+    }
+
+    /// A framework keeps the id that it got, and no two have the same.
+    fn judge_name(&mut self, index: usize, framework: &FrameworkId) {
+        let mut others = self.schedulers.iter().enumerate().filter(|(other, _)| *other != index);
+        let taken = others.any(|(_, other)| other.id.as_ref() == Some(framework));
+        let before = self.schedulers[index].id.clone().filter(|before| before != framework);
+        if taken || before.is_some() {
+            self.broken(format!(
+                "scheduler {index} is {framework} now; it was {before:?}, another is so: {taken}"
+            ));
         }
     }
 
@@ -326,6 +347,9 @@ impl World {
         let scheduler = &mut self.schedulers[index];
         let Some(framework) = scheduler.id.clone() else { return };
         scheduler.called += 1;
+        if let SchedulerAction::Kill { task, .. } = &action {
+            scheduler.unwanted.insert(task.clone());
+        }
         let (token, number) = (scheduler.token(), scheduler.called);
         let to = scheduler.at;
         let call = Call { scheduler: index, framework, token, action, launches, number, to };
