@@ -257,6 +257,10 @@ async fn who_does_not_lead_sends_clients_to_the_leader_and_a_lost_leadership_end
     assert_eq!(get(to, "/slaves").await.json()["slaves"].as_array().map(Vec::len), Some(0));
     let again = Agent::registered(to, agent::register("a1")).await;
     assert!(again.epoch > epoch, "{} after {epoch}", again.epoch);
+    // Nor does it give names again that it has forgotten.
+    let anew = Scheduler::subscribed(to, Media::Json, scheduler::info(&[])).await;
+    assert_ne!(again.id, agent.id);
+    assert_ne!(anew.framework, scheduler.framework);
     soon(master.stop()).await.unwrap();
 }
 
