@@ -23,6 +23,10 @@ const FAULTS: &str = "add table ip faults; add set ip faults cut { type ipv4_add
      add chain ip faults input { type filter hook input priority 0; }; \
      add rule ip faults input ip saddr @cut drop";
 
+/// So often a segment of TCP is sent again before its connection is given up: some ten seconds. Connections that were cut off
+/// for a minute would else wait for most of another one before they try again.
+const TRIES: u32 = 5;
+
 /// What a test on such a network needs.
 pub const PROGRAMS: [&str; 4] = ["ip", "nft", "nsenter", "unshare"];
 
@@ -91,7 +95,8 @@ impl Network {
             };
             host.shell(&format!(
                 "ip link set lo up; ip link add eth0 type veth peer name h{number} netns {}; \
-                 ip address add {}/24 dev eth0; ip link set eth0 up",
+                 ip address add {}/24 dev eth0; ip link set eth0 up; \
+                 echo {TRIES} >/proc/sys/net/ipv4/tcp_retries2",
                 holders[0].pid(),
                 host.ip
             ));

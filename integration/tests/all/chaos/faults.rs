@@ -57,6 +57,13 @@ pub enum Fault {
     Drill(Drill),
 }
 
+impl Fault {
+    /// Whether it is about agents that a leader has.
+    pub fn cuts_agents_off(self) -> bool {
+        matches!(self, Fault::LeaderFromAgents | Fault::AgentsAlone)
+    }
+}
+
 const ALL: [Fault; 15] = [
     Fault::LeaderStopped,
     Fault::LeaderFromEnsemble,

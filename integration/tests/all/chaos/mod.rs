@@ -23,6 +23,10 @@ use worker::{Kind, Worker};
 
 /// Between two rounds of everybody.
 const ROUND: Duration = Duration::from_millis(20);
+/// How long agents may take to be with a leader before they are cut off.
+const GATHERING: Duration = Duration::from_secs(10);
+/// How long there is no majority of the ensemble in a long run.
+const LONG_LOSS: Duration = Duration::from_secs(60);
 /// Half of all elections must be followed by an offer within so many seconds: others may load the machine, and who is
 /// elected may be cut off at first.
 const SOON: f64 = 3.0;
@@ -69,10 +73,23 @@ fn lasting(worker: &Worker) -> BTreeMap<String, BTreeSet<(u32, u64)>> {
     worker.lasting().into_iter().map(|task| (task.clone(), of(&task))).collect()
 }
 
+/// Waits, but not for ever, until all agents are with who leads: cutting them off means nothing before.
+#[track_caller]
+fn gather(town: &Town, workers: &mut [Worker]) {
+    let start = Instant::now();
+    while start.elapsed() < GATHERING && !town.is_whole() {
+        round(town, workers);
+        std::thread::park_timeout(ROUND);
+    }
+}
+
 /// Carries a plan out while everybody works.
 fn storm(town: &mut Town, workers: &mut [Worker], random: &mut Random, plan: &[(Duration, Step)]) {
     let (start, mut late, mut broken) = (Instant::now(), Duration::ZERO, Broken::default());
     for (at, step) in plan {
+        if matches!(step, Step::Begin(fault) if fault.cuts_agents_off()) {
+            gather(town, workers);
+        }
         // A step that took long shortens none of the next.
         late = late.max(start.elapsed().saturating_sub(*at));
         while start.elapsed() < *at + late {
@@ -164,16 +181,17 @@ fn offers_come_soon(town: &Town, workers: &[Worker], terms: &[checker::Term]) {
     assert!(middle <= SOON && worst < LONGEST_WAIT, "{waits:?}");
 }
 
-fn seed() -> u64 {
-    let told = std::env::var("SEED").ok().map(|text| text.parse().or_fail("SEED is a number"));
-    told.unwrap_or_else(|| worker::wall() % 1_000_000)
+/// A number that the environment tells.
+fn told(variable: &str) -> Option<u64> {
+    let text = std::env::var(variable).ok()?;
+    Some(text.parse().or_fail(format!("{variable} is a number")))
 }
 
 #[test]
 fn nothing_is_lost_or_done_twice_while_everything_fails() {
     needs!("java", "ip", "nft", "nsenter", "unshare");
     let soak = std::env::var_os("SOAK").is_some();
-    let seed = seed();
+    let seed = told("SEED").unwrap_or_else(|| worker::wall() % 1_000_000);
     println!("SEED={seed}");
     let mut random = Random::new(seed);
     let mut town = Town::build();
@@ -185,11 +203,10 @@ fn nothing_is_lost_or_done_twice_while_everything_fails() {
     let run: Vec<_> = workers.iter().map(lasting).collect();
     assert!(run.iter().all(|tasks| tasks.values().all(|processes| !processes.is_empty())), "{run:?}");
 
-    let plan = if soak {
-        faults::plan(&mut random, 160, Duration::from_secs(60))
-    } else {
-        faults::plan(&mut random, faults::KILLS, faults::FAULT)
-    };
+    let kills = if soak { 160 } else { faults::KILLS };
+    let quorum_lost = told("QUORUM_LOST").map(Duration::from_secs);
+    let quorum_lost = quorum_lost.unwrap_or(if soak { LONG_LOSS } else { faults::FAULT });
+    let plan = faults::plan(&mut random, kills, quorum_lost);
     workers.iter_mut().for_each(Worker::braces);
     storm(&mut town, &mut workers, &mut random, &plan);
 

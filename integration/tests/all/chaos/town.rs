@@ -104,6 +104,11 @@ impl Town {
         })
     }
 
+    /// Whether all agents are with who leads now.
+    pub fn is_whole(&self) -> bool {
+        self.active("/slaves", "slaves").is_some_and(|ids| ids.is_superset(&self.ids))
+    }
+
     /// The ids of all frameworks, which must be active.
     #[track_caller]
     pub fn frameworks(&self) -> BTreeSet<String> {
