@@ -330,7 +330,7 @@ fn a_role_may_use_what_is_reserved_for_it_or_above_it() {
 fn volume(id: &str, megabytes: f64) -> v1::Resource {
     let persistence = disk_info::Persistence { id: id.to_owned(), ..Default::default() };
     let disk = DiskInfo { persistence: Some(persistence), ..Default::default() };
-    let disk = v1::Resource { disk: Some(disk), ..message("disk", megabytes) };
+    let disk = v1::Resource { disk: Some(disk.into()), ..message("disk", megabytes) };
     reserved(disk, v1::resource::reservation_info::Type::Static, "web")
 }
 

@@ -13,6 +13,17 @@ use prost_types::{DescriptorProto, EnumDescriptorProto, FileDescriptorSet};
 use schema::Schema;
 use std::path::{Path, PathBuf};
 
+/// Fields that would make each message of theirs large and are seldom there. Masters hold resources and tasks by the hundred
+/// thousand.
+const LARGE_AND_RARE: [&str; 6] = [
+    ".mesos.v1.Resource.disk",
+    ".mesos.v1.Resource.reservation",
+    ".mesos.v1.Task.check",
+    ".mesos.v1.Task.container",
+    ".mesos.v1.Task.discovery",
+    ".mesos.v1.Task.health_check",
+];
+
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     println!("cargo::rerun-if-changed=build");
     let root = Path::new("proto");
@@ -52,6 +63,9 @@ fn generate_types(mut set: FileDescriptorSet) -> std::io::Result<()> {
     prost.include_file("_all.rs");
     prost.btree_map(["."]);
     prost.bytes(["."]);
+    for rare in LARGE_AND_RARE {
+        prost.boxed(rare);
+    }
     prost.enable_type_names();
     prost.compile_well_known_types();
     tonic_prost_build::configure().codec_path("crate::link::LinkCodec").compile_fds_with_config(set, prost)

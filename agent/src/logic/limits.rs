@@ -119,10 +119,10 @@ mod tests {
         assert_eq!(disk_quota(&requests()), Some((10 << 20) + (1 << 19)));
         assert_eq!(disk_quota(&Resources::none()), None);
         let mut volume = model::resources::parse("disk(web):100", &Role::any()).unwrap().to_wire();
-        volume[0].disk = Some(v1::resource::DiskInfo {
+        volume[0].disk = Some(Box::new(v1::resource::DiskInfo {
             persistence: Some(v1::resource::disk_info::Persistence { id: "v".to_owned(), principal: None }),
             ..Default::default()
-        });
+        }));
         assert_eq!(disk_quota(&Resources::from_wire(&volume).unwrap()), None);
     }
 }

@@ -147,7 +147,7 @@ fn described(
     }))
 }
 
-fn reported(task: v1::Task, agent: &AgentId) -> Result<ReportedTask, BadHello> {
+fn reported(mut task: v1::Task, agent: &AgentId) -> Result<ReportedTask, BadHello> {
     let what = "task";
     model::ids::check(&task.task_id.value).map_err(|why| bad(what, why))?;
     model::ids::check(&task.framework_id.value).map_err(|why| bad(what, why))?;
@@ -164,6 +164,9 @@ fn reported(task: v1::Task, agent: &AgentId) -> Result<ReportedTask, BadHello> {
     if first.is_some_and(|role| role.is_none()) || !roles.all(|role| Some(role) == first) {
         return Err(bad(what, format!("'{id}' has resources that are not allocated to one role")));
     }
+    // Decoding has made room for more.
+    task.statuses.shrink_to_fit();
+    task.resources.shrink_to_fit();
     let unacknowledged = task.status_update_state.and_then(|number| state(number).ok());
     Ok(ReportedTask { task: Arc::new(task), resources, unacknowledged })
 }

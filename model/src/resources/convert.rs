@@ -86,7 +86,7 @@ impl Resource {
             .map_err(|bad| BadResource::Reservation(name.to_owned(), bad.to_string()))?;
         let kind = Kind {
             reservations,
-            disk: message.disk.clone().map(Box::new),
+            disk: message.disk.clone(),
             revocable: message.revocable.is_some(),
             shared: message.shared.is_some(),
             provider: message.provider_id.as_ref().map(|p| p.value.clone()),
@@ -115,7 +115,7 @@ impl Resource {
         }
         let kind = &self.kind;
         message.reservations = kind.reservations.iter().map(Reservation::to_wire).collect();
-        message.disk = kind.disk.as_deref().cloned();
+        message.disk.clone_from(&kind.disk);
         message.revocable = kind.revocable.then_some(RevocableInfo {});
         message.shared = kind.shared.then_some(SharedInfo {});
         message.provider_id = kind.provider.clone().map(|value| v1::ResourceProviderId { value });
@@ -138,7 +138,7 @@ impl Resource {
         {
             reservation.r#type = None;
             reservation.role = None;
-            message.reservation = Some(reservation);
+            message.reservation = Some(reservation.into());
         }
         Some(message)
     }

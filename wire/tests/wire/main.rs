@@ -10,4 +10,5 @@ mod recordio;
 mod reflect;
 mod required;
 mod rules;
+mod sizes;
 mod table;
