@@ -1,0 +1,11 @@
+//! How large messages are in memory of which masters hold hundreds of thousands.
+
+use wire::v1;
+
+#[test]
+fn what_there_is_much_of_is_small() {
+    let sizes = [size_of::<v1::Task>(), size_of::<v1::Resource>(), size_of::<v1::TaskStatus>()];
+    println!("{sizes:?}");
+    let most = [384, 256, 384];
+    assert!(sizes.iter().zip(most).all(|(size, most)| *size <= most), "{sizes:?} of at most {most:?}");
+}
