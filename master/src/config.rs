@@ -39,6 +39,8 @@ pub enum Registry {
 /// Everything a master is told at its start.
 #[derive(Clone, Debug)]
 pub struct Config {
+    /// Puts the loop's thread ahead of others, which it calls at its start; none leaves that to its niceness.
+    pub ahead: Option<fn() -> std::io::Result<()>>,
     /// Address to listen on.
     pub ip: IpAddr,
     /// Port to listen on; 0 takes any free one.
@@ -130,6 +132,7 @@ impl Config {
         refuse_unsupported(values)?;
         let zk = ensemble(values)?;
         Ok(Config {
+            ahead: None,
             ip: address(values)?,
             port: number(values, "port", 5050)?,
             advertise_ip: values.text("advertise_ip").map(|text| ip("advertise_ip", text)).transpose()?,

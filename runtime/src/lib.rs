@@ -54,6 +54,7 @@
 pub mod cgroups;
 mod config;
 mod ending;
+mod first;
 #[doc(hidden)]
 pub mod fuzzing;
 mod host;
@@ -74,6 +75,7 @@ mod trial;
 pub use cgroups::{DeviceIo, IoCounts, Pressure, PressureLine, Statistics};
 pub use config::RuntimeConfig;
 pub use ending::{Ending, Exit, ExitRecord, Failure, FailureKind, KillReason, Stage};
+pub use first::go_first;
 pub use host::{Host, Missing, ProbeError};
 pub use launch::{KeeperHandle, LaunchError, Runtime, Started};
 #[doc(hidden)]

@@ -27,7 +27,8 @@ pub fn describe(command: Command) -> Command {
 /// Runs a master until a signal ends it.
 pub fn run(invocation: &Invocation, matches: &ArgMatches) -> Outcome {
     let flags = invocation.flags(&TABLE, matches, Level::Service)?;
-    let config = Config::from_flags(&flags.values)?;
+    let mut config = Config::from_flags(&flags.values)?;
+    config.ahead = Some(runtime::go_first);
     block_on(async {
         let mut stop = Stop::listen().map_err(failed)?;
         let mut master = match config.zk.clone() {

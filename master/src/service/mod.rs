@@ -43,7 +43,7 @@ use links::{Door, LinkServer};
 use server::Server;
 use toll::Turns;
 
-/// How much less nice the loop's thread is than the others.
+/// How much less nice the loop's thread is than the others, where it can't be put ahead of them altogether.
 const AHEAD: i32 = 10;
 
 /// Starts a master: binds its address, opens its registry, and lets it contend.
@@ -90,7 +90,7 @@ async fn supervise(
     files.spawn(follow(tls.clone()));
     server.spawn(server::serve(listener, serving, tls, server_ends));
     // The driver goes first: with it go the outboxes, and every stream and link ends after what was sent on it.
-    let result = on_own_thread(leading::lead(parts, ends, stop)).await;
+    let result = on_own_thread(parts.config.ahead, leading::lead(parts, ends, stop)).await;
     end_server.send_replace(true);
     while server.join_next().await.is_some() {}
     result
@@ -100,13 +100,15 @@ async fn supervise(
 /// read and agents say much, there are more threads with work than processors, and each holds the others up for as long
 /// as the kernel lets it.
 async fn on_own_thread(
+    ahead: Option<fn() -> std::io::Result<()>>,
     work: impl Future<Output = Result<(), MasterError>> + Send + 'static,
 ) -> Result<(), MasterError> {
     let (done, result) = oneshot::channel();
     let runtime = tokio::runtime::Handle::current();
     let thread = std::thread::Builder::new().name("loop".to_owned()).spawn(move || {
-        let ahead = getpriority_process(None).and_then(|nice| setpriority_process(None, nice - AHEAD));
-        if let Err(error) = ahead {
+        let nicer = || getpriority_process(None).and_then(|nice| setpriority_process(None, nice - AHEAD));
+        let first = ahead.is_some_and(|ahead| ahead().is_ok());
+        if !first && let Err(error) = nicer() {
             tracing::debug!(%error, "the loop has no higher priority than other threads");
         }
         // Nobody waits for a master that was dropped.
