@@ -16,6 +16,8 @@ use wire::v1::AgentInfo;
 use super::town::Seen;
 
 const ATTACH: &str = "/tepui.link.v1.AgentLink/Attach";
+/// What their names begin with.
+pub const PASSER: &str = "passer-";
 /// How long a master may take to answer one.
 const ANSWER: Duration = Duration::from_secs(1);
 /// The number of one that only knocks; those of the others are lower.
@@ -71,7 +73,7 @@ pub fn knocks(master: SocketAddr, number: u16) -> io::Result<Connection> {
     let mut connection = Connection::on(TcpStream::connect_timeout(&master, ANSWER)?);
     connection.patience(ANSWER);
     connection.begin().call(STREAM, ATTACH);
-    let name = format!("passer-{number}");
+    let name = format!("{PASSER}{number}");
     let agent = AgentInfo { hostname: name.clone(), port: Some(5051), ..AgentInfo::default() };
     let register = Register {
         version: "1.12.0".to_owned(),

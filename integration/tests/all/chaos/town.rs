@@ -14,8 +14,9 @@ use integration::client::Request;
 use integration::leftovers::Inventory;
 use integration::masters::leads;
 use integration::{Cluster, Ensemble, Host, Masters, Network, Options, OrFail, Proxy, within};
+use serde_json::Value;
 
-use super::passers::Passers;
+use super::passers::{PASSER, Passers};
 
 pub const SERVERS: u16 = 3;
 pub const MASTERS: u16 = 3;
@@ -115,12 +116,14 @@ impl Town {
         within(RECOVERY, "all frameworks are subscribed", || self.active("/frameworks", "frameworks"))
     }
 
-    /// The ids of what a page of the leader lists; none unless all of it is active.
+    /// The ids of what a page of the leader lists but for agents that pass by; none unless all of it is active.
     fn active(&self, page: &str, list: &str) -> Option<BTreeSet<String>> {
         let request = Request::new("GET", page).within(Duration::from_secs(2));
         let reply = request.send(self.lookout.leader()?).ok().filter(|reply| reply.status == 200)?.json();
         let all = reply[list].as_array()?;
-        all.iter().map(|one| Some(one["id"].as_str().filter(|_| one["active"] == true)?.to_owned())).collect()
+        let passes = |one: &&Value| one["hostname"].as_str().is_some_and(|name| name.starts_with(PASSER));
+        let stay = all.iter().filter(|one| !passes(one));
+        stay.map(|one| Some(one["id"].as_str().filter(|_| one["active"] == true)?.to_owned())).collect()
     }
 
     /// What the agents' hosts have of them.
