@@ -54,7 +54,6 @@
 pub mod cgroups;
 mod config;
 mod ending;
-mod first;
 #[doc(hidden)]
 pub mod fuzzing;
 mod host;
@@ -75,8 +74,8 @@ mod trial;
 pub use cgroups::{DeviceIo, IoCounts, Pressure, PressureLine, Statistics};
 pub use config::RuntimeConfig;
 pub use ending::{Ending, Exit, ExitRecord, Failure, FailureKind, KillReason, Stage};
-pub use first::go_first;
 pub use host::{Host, Missing, ProbeError};
+pub use kernel::first::go_first;
 pub use launch::{KeeperHandle, LaunchError, Runtime, Started};
 #[doc(hidden)]
 pub use liveness::announce as announce_start;

@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use crate::spec::IdRange;
 
 pub mod bpf;
+pub mod first;
 pub(crate) mod linux;
 #[cfg(test)]
 pub(crate) mod probe;

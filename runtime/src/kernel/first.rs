@@ -7,7 +7,6 @@ use std::io;
 ///
 /// # Errors
 /// This process may not (it needs CAP_SYS_NICE or a limit of RLIMIT_RTPRIO); nothing is changed then.
-#[allow(unsafe_code)]
 pub fn go_first() -> io::Result<()> {
     let parameters = libc::sched_param { sched_priority: 1 };
     // SAFETY: 0 is the calling thread; the kernel copies the parameters and keeps no pointer to them.
