@@ -346,8 +346,7 @@ fn seconds(time: Duration) -> String {
 
 fn change_text(change: &Change) -> String {
     match change {
-        Change::Admit(agent, _) => format!("admit {agent}"),
-        Change::AdmitOf(agent, _, owner) => format!("admit {agent} of {owner:?}"),
+        Change::Admit(agent, _, _) => format!("admit {agent}"),
         Change::Remove(agent) => format!("remove {agent}"),
         Change::MarkUnreachable(agent, _) => format!("mark {agent} unreachable"),
         Change::MarkGone(agent, _) => format!("mark {agent} gone"),

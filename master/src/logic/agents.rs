@@ -131,10 +131,7 @@ fn impostor(state: &State, agent: &AgentId, hello: &AgentHello) -> Option<String
 }
 
 fn admission(agent: &AgentId, info: v1::AgentInfo, owner: Option<Identity>) -> Change {
-    match owner {
-        Some(owner) => Change::AdmitOf(agent.clone(), info.into(), owner.into()),
-        None => Change::Admit(agent.clone(), info.into()),
-    }
+    Change::Admit(agent.clone(), info.into(), owner.map(Into::into))
 }
 
 /// It is written whose an agent is.

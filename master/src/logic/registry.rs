@@ -26,10 +26,8 @@ pub struct Contents {
 /// One change, small enough for one transaction.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Change {
-    /// An agent is new, came back, or changed its info.
-    Admit(AgentId, Arc<v1::AgentInfo>),
-    /// The same, and whose it is.
-    AdmitOf(AgentId, Arc<v1::AgentInfo>, Arc<Identity>),
+    /// An agent is new, came back, or changed its info; and whose it is, when that is news.
+    Admit(AgentId, Arc<v1::AgentInfo>, Option<Arc<Identity>>),
     /// An agent left for good, or was unreachable and is known to have ended.
     Remove(AgentId),
     /// An agent doesn't answer.
@@ -49,14 +47,10 @@ impl Contents {
     /// Applies a change.
     pub fn apply(&mut self, change: &Change) {
         match change {
-            Change::Admit(agent, info) => {
+            Change::Admit(agent, info, owner) => {
                 self.unreachable.remove(agent);
                 self.admitted.insert(agent.clone(), info.clone());
-            }
-            Change::AdmitOf(agent, info, owner) => {
-                self.unreachable.remove(agent);
-                self.admitted.insert(agent.clone(), info.clone());
-                self.owners.insert(agent.clone(), owner.clone());
+                self.owners.extend(owner.clone().map(|owner| (agent.clone(), owner)));
             }
             Change::Remove(agent) => {
                 self.admitted.remove(agent);

@@ -282,18 +282,11 @@ impl Driver {
         self.view.get_or_insert_with(|| Arc::new(View::of(state))).clone()
     }
 
-    /// Only readers keep an older view: what nobody reads need not be copied before it changes.
-    fn forget_view(&mut self) {
-        if let Some(view) = self.view.take() {
-            // With the last one go all rows that have changed since, tens of thousands at times: not here.
-            tokio::task::spawn_blocking(move || drop(view));
-        }
-    }
-
     fn step(&mut self, event: Event) {
         let mut next = Some(event);
         while let Some(event) = next {
-            self.forget_view();
+            // Only readers keep an older view: what nobody reads need not be copied before it changes.
+            self.view = None;
             let mut effects = std::mem::take(&mut self.effects);
             let now = self.handle.clock().now();
             if self.state.begin(now, event, &mut effects) {

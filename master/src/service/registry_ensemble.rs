@@ -97,8 +97,7 @@ impl RegistryStore for Ensemble {
 /// The agents that a change is about.
 fn agents_of(change: &Change) -> Vec<&AgentId> {
     match change {
-        Change::Admit(agent, _)
-        | Change::AdmitOf(agent, _, _)
+        Change::Admit(agent, _, _)
         | Change::Remove(agent)
         | Change::MarkUnreachable(agent, _)
         | Change::MarkGone(agent, _) => vec![agent],
@@ -160,8 +159,8 @@ mod tests {
         let owner = Identity { principal: Some("p".to_owned()), names: vec!["n".to_owned()] };
         let mut before = Contents { epoch: 7, ..Contents::default() };
         for (name, change) in [
-            ("a", Change::Admit("a".into(), info.clone())),
-            ("o", Change::AdmitOf("o".into(), info, Arc::new(owner))),
+            ("a", Change::Admit("a".into(), info.clone(), None)),
+            ("o", Change::Admit("o".into(), info, Some(Arc::new(owner)))),
             ("b", Change::MarkUnreachable("b".into(), Timestamp::from_micros(-5))),
             ("c", Change::MarkGone("c".into(), Timestamp::from_micros(9))),
             ("d", Change::Remove("d".into())),

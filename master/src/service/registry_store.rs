@@ -276,14 +276,12 @@ impl RegistryStore for File {
             let mut owners = transaction.open_table(OWNERS)?;
             for change in changes {
                 match change {
-                    Change::Admit(agent, info) => {
+                    Change::Admit(agent, info, owner) => {
                         unreachable.remove(agent.as_str())?;
                         admitted.insert(agent.as_str(), &*wire::proto::encode(&**info))?;
-                    }
-                    Change::AdmitOf(agent, info, owner) => {
-                        unreachable.remove(agent.as_str())?;
-                        admitted.insert(agent.as_str(), &*wire::proto::encode(&**info))?;
-                        owners.insert(agent.as_str(), &*prost::Message::encode_to_vec(&**owner))?;
+                        if let Some(owner) = owner {
+                            owners.insert(agent.as_str(), &*prost::Message::encode_to_vec(&**owner))?;
+                        }
                     }
                     Change::Remove(agent) => {
                         admitted.remove(agent.as_str())?;
@@ -345,20 +343,20 @@ mod tests {
         let (a, b, c, d) = ("A".into(), "B".into(), "C".into(), "D".into());
         let agents: [&AgentId; 4] = [&a, &b, &c, &d];
         let mut all: Vec<Change> =
-            agents.iter().map(|id| Change::Admit((*id).clone(), info(id.as_str()))).collect();
+            agents.iter().map(|id| Change::Admit((*id).clone(), info(id.as_str()), None)).collect();
         all.push(Change::MarkUnreachable(b.clone(), Timestamp::from_micros(5)));
         all.push(Change::MarkGone(c.clone(), Timestamp::from_micros(6)));
         all.push(Change::Remove(d));
-        all.push(Change::Admit(a.clone(), info("renamed")));
+        all.push(Change::Admit(a.clone(), info("renamed"), None));
         all.push(Change::MarkUnreachable("E".into(), Timestamp::from_micros(7)));
         all.push(Change::MarkUnreachable("F".into(), Timestamp::from_micros(7)));
         all.push(Change::MarkGone("G".into(), Timestamp::from_micros(7)));
-        all.push(Change::Admit("F".into(), info("back")));
+        all.push(Change::Admit("F".into(), info("back"), None));
         let owner = Arc::new(Identity { principal: Some("agents".to_owned()), names: vec!["a".to_owned()] });
-        all.push(Change::AdmitOf("I".into(), info("owned"), owner.clone()));
+        all.push(Change::Admit("I".into(), info("owned"), Some(owner.clone())));
         all.push(Change::MarkUnreachable("I".into(), Timestamp::from_micros(9)));
         for lost in ["E", "G", "J", "K"] {
-            all.push(Change::AdmitOf(lost.into(), info("lost"), owner.clone()));
+            all.push(Change::Admit(lost.into(), info("lost"), Some(owner.clone())));
         }
         all.push(Change::Remove("J".into()));
         all.push(Change::MarkGone("K".into(), Timestamp::from_micros(9)));
