@@ -10,6 +10,7 @@ use crate::logic::{Agent, Framework, Offer, State, Table, Tally, Task};
 
 /// The tables of a leading master at one moment. Rows are shared with the state and with other views.
 #[derive(Clone, Debug)]
+#[cfg_attr(test, derive(Default))]
 pub struct View {
     /// When this leadership began.
     pub elected: Timestamp,
@@ -57,5 +58,15 @@ impl View {
             watchers: state.watchers(),
             queued_writes: state.queued_writes(),
         }
+    }
+
+    /// Frees some of the rows that nobody else shows. Answers whether there are more.
+    pub fn shed(&mut self) -> bool {
+        self.tasks.shed()
+            || self.agents.shed()
+            || self.unreachable_tasks.shed()
+            || self.offers.shed()
+            || self.recovered.shed()
+            || self.frameworks.shed()
     }
 }

@@ -24,7 +24,7 @@ use super::index::Index;
 use super::{Api, messages, operator};
 use crate::about::About;
 use crate::logic::{Framework, OperatorEvent};
-use crate::service::{Lifeline, Record, StreamDrain, Told};
+use crate::service::{Lent, Lifeline, Record, StreamDrain, Told};
 use crate::view::View;
 
 /// The events of one subscription.
@@ -95,7 +95,7 @@ impl WatchStream {
         }
     }
 
-    fn make(&self, view: Arc<View>) -> JoinHandle<Option<(Bytes, Place)>> {
+    fn make(&self, view: Arc<Lent>) -> JoinHandle<Option<(Bytes, Place)>> {
         let (encoders, states, media) = (self.encoders.clone(), self.states.clone(), self.media);
         let interval = self.about.heartbeat_interval;
         tokio::spawn(async move {

@@ -11,6 +11,8 @@ mod calls;
 mod departures;
 mod effect;
 mod event;
+#[cfg(test)]
+mod fixture;
 mod frameworks;
 mod history;
 mod identity;
@@ -55,7 +57,7 @@ pub use tally::{Count, FrameworkTally, Tally};
 pub use watch::OperatorEvent;
 
 use frameworks::Subscriber;
-use timers::Timer;
+use timers::{DUE, Timer};
 use waits::Report;
 
 impl State {
@@ -99,7 +101,7 @@ impl State {
         true
     }
 
-    /// When [`Event::Tick`] is due next; earlier ones do no harm.
+    /// When [`Event::Tick`] is due next; earlier ones do no harm. Still due after one when more than [`DUE`] timers were.
     pub fn next_wakeup(&self) -> Option<Timestamp> {
         if self.inner.stepped_down {
             return None;
@@ -143,13 +145,15 @@ impl State {
     }
 
     fn fire_timers(&mut self, now: Timestamp, out: &mut Vec<Effect>) {
-        while let Some(timer) = self.inner.timers.pop_due(now) {
+        for _ in 0..DUE {
+            let Some(timer) = self.inner.timers.pop_due(now) else { break };
             match timer {
                 Timer::Heartbeat(stream) => frameworks::heartbeat(self, now, stream, out),
                 Timer::Failover(framework) => frameworks::failover_over(self, now, &framework, out),
                 Timer::Ping(agent, generation) => pings::due(self, now, &agent, generation, out),
                 Timer::Reregister(agent, lost) => pings::away_too_long(self, now, &agent, lost, out),
                 Timer::RecoveryOver => recovery::recovery_over(self, now, out),
+                Timer::Missing(after) => recovery::missing(self, now, Some(after), out),
                 Timer::OfferExpires(offer) => offers::rescind(self, &offer, out),
                 Timer::Prune => recovery::prune(self, now, out),
                 Timer::Removal => removals::due(self, now, out),

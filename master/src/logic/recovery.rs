@@ -1,15 +1,16 @@
 //! The registry: what a new leader finds in it, answers to its writes, and entries that have grown old.
 
 use std::collections::BTreeMap;
+use std::ops::Bound;
 use std::time::Duration;
 
 use model::{AgentId, Timestamp};
 
 use super::effect::Effect;
-use super::event::Ticket;
+use super::event::{LinkId, Ticket};
 use super::registry::{Change, Contents};
 use super::state::State;
-use super::timers::Timer;
+use super::timers::{DUE, Timer};
 use super::waits::After;
 use super::{agents, departures, readmission, removals};
 
@@ -38,8 +39,7 @@ pub(super) fn elected(state: &mut State, now: Timestamp, contents: Contents) {
 /// Agents of the registry that didn't come back are unreachable. Mesos: when their share is above
 /// `--recovery_agent_removal_limit`, something else than those agents is broken, and the master ends.
 pub(super) fn recovery_over(state: &mut State, now: Timestamp, out: &mut Vec<Effect>) {
-    let missing: Vec<AgentId> = state.recovered.keys().cloned().collect();
-    let (lost, all) = (missing.len(), state.inner.recovered_at_first);
+    let (lost, all) = (state.recovered.len(), state.inner.recovered_at_first);
     let limit = state.settings.recovery_agent_removal_limit;
     if share(lost, all) > limit {
         let percent = limit * 100.0;
@@ -49,8 +49,20 @@ pub(super) fn recovery_over(state: &mut State, now: Timestamp, out: &mut Vec<Eff
         state.inner.stepped_down = true;
         return out.push(Effect::StepDown { why });
     }
-    for agent in missing {
-        removals::schedule(state, now, &agent, out);
+    missing(state, now, None, out);
+}
+
+/// Some of the agents that didn't come back are unreachable, in the order of their ids; the others at the next moment.
+pub(super) fn missing(state: &mut State, now: Timestamp, after: Option<AgentId>, out: &mut Vec<Effect>) {
+    let beyond = (after.map_or(Bound::Unbounded, Bound::Excluded), Bound::Unbounded);
+    let some: Vec<AgentId> =
+        state.recovered.range(beyond).take(DUE).map(|(agent, _)| agent.clone()).collect();
+    for agent in &some {
+        removals::schedule(state, now, agent, out);
+    }
+    if let Some(last) = some.last().filter(|_| some.len() == DUE) {
+        let next = now + Duration::from_micros(1);
+        state.inner.timers.set(next, Timer::Missing(last.clone()));
     }
 }
 
@@ -79,7 +91,9 @@ pub(super) fn persisted(
         state.inner.transitions.remove(agent);
         state.inner.touched.insert(agent.clone());
     }
-    state.inner.joining.retain(|_, waits| *waits != ticket);
+    if let Some(link) = after.link() {
+        state.inner.joining.remove(&link);
+    }
     let changed = after.agent().cloned();
     match after {
         After::Register { agent, link, hello } => {
@@ -151,6 +165,15 @@ impl After {
         }
     }
 
+    /// The link of an agent that waits for it.
+    fn link(&self) -> Option<LinkId> {
+        match self {
+            After::Register { link, .. } | After::Reregister { link, .. } => *link,
+            After::Remove { then, .. } => then.as_ref().map(|then| then.0),
+            After::Unreachable { .. } | After::Gone { .. } | After::Prune { .. } => None,
+        }
+    }
+
     fn what(&self) -> String {
         match self {
             After::Register { agent, .. } => format!("the new agent {agent}"),
@@ -166,6 +189,54 @@ impl After {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::logic::{Event, StreamId, fixture};
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    #[test]
+    fn agents_that_dont_come_back_are_marked_a_few_at_a_time_each_once() {
+        let mut state = State::new(fixture::settings(), 1, Timestamp::ZERO);
+        let agents: Vec<AgentId> = (0..3 * DUE + 7).map(|n| AgentId::new(format!("a{n:03}"))).collect();
+        let admitted = agents.iter().map(|agent| (agent.clone(), Default::default())).collect();
+        let (mut out, mut marked) = (Vec::new(), Vec::new());
+        let contents = Contents { admitted, ..Contents::default() };
+        state.step(Timestamp::ZERO, Event::Elected(Box::new(contents)), &mut out);
+        let mut now = Timestamp::ZERO;
+        while let Some(due) = state.next_wakeup().filter(|due| *due <= Timestamp::ZERO + 2 * SECOND) {
+            now = now.max(due);
+            state.step(now, Event::Tick, &mut out);
+            assert!(out.len() <= DUE, "{} in one step", out.len());
+            for effect in out.drain(..) {
+                match effect {
+                    Effect::Persist { change: Change::MarkUnreachable(agent, _), ticket } => {
+                        marked.push(agent);
+                        // What is written goes out of the list while others still wait for their turn.
+                        state.step(now, Event::Persisted { ticket, done: true }, &mut Vec::new());
+                    }
+                    other => panic!("{other:?}"),
+                }
+            }
+        }
+        assert_eq!(marked, agents);
+        assert!(state.recovered.is_empty() && state.unreachable.len() == agents.len());
+    }
+
+    #[test]
+    fn what_is_due_at_once_fires_in_several_steps() {
+        let mut state = State::new(fixture::settings(), 1, Timestamp::ZERO);
+        let mut out = Vec::new();
+        state.step(Timestamp::ZERO, Event::Elected(Box::default()), &mut out);
+        let now = Timestamp::ZERO + SECOND;
+        for n in 0..2 * DUE as u64 + 1 {
+            state.inner.timers.set(now, Timer::Heartbeat(StreamId(n)));
+        }
+        let mut steps = 0;
+        while state.next_wakeup().is_some_and(|due| due <= now) {
+            state.step(now, Event::Tick, &mut out);
+            steps += 1;
+        }
+        assert_eq!(steps, 3);
+    }
 
     #[test]
     fn old_and_surplus_entries_go() {

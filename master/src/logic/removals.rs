@@ -1,7 +1,7 @@
 //! How fast agents may be marked unreachable: `--agent_removal_rate_limit`, so that a broken network between the master
 //! and many agents doesn't cost all of their tasks at once.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use model::{AgentId, Timestamp};
@@ -17,7 +17,7 @@ use super::timers::Timer;
 pub(super) struct Removals {
     number: u64,
     queue: BTreeMap<u64, AgentId>,
-    scheduled: BTreeSet<AgentId>,
+    scheduled: BTreeMap<AgentId, u64>,
     next: Option<Timestamp>,
     timer: bool,
 }
@@ -25,7 +25,18 @@ pub(super) struct Removals {
 impl Removals {
     /// Whether an agent is to be marked and waits for its turn.
     pub(super) fn is_scheduled(&self, agent: &AgentId) -> bool {
-        self.scheduled.contains(agent)
+        self.scheduled.contains_key(agent)
+    }
+
+    fn put(&mut self, agent: &AgentId) {
+        self.number += 1;
+        self.queue.insert(self.number, agent.clone());
+        self.scheduled.insert(agent.clone(), self.number);
+    }
+
+    /// Answers whether it was to be marked.
+    fn take_back(&mut self, agent: &AgentId) -> bool {
+        self.scheduled.remove(agent).is_some_and(|number| self.queue.remove(&number).is_some())
     }
 }
 
@@ -38,10 +49,7 @@ pub(super) fn schedule(state: &mut State, now: Timestamp, agent: &AgentId, out: 
     let Some(interval) = state.settings.agent_removal_interval else {
         return departures::mark_unreachable(state, now, agent, out);
     };
-    let removals = &mut state.inner.removals;
-    removals.number += 1;
-    removals.queue.insert(removals.number, agent.clone());
-    removals.scheduled.insert(agent.clone());
+    state.inner.removals.put(agent);
     serve(state, now, interval, out);
 }
 
@@ -73,16 +81,13 @@ fn serve(state: &mut State, now: Timestamp, interval: Duration, out: &mut Vec<Ef
 
 /// Mesos: an agent that is heard of before its turn is not marked.
 pub(super) fn cancel(state: &mut State, agent: &AgentId) {
-    if state.inner.removals.scheduled.remove(agent) {
+    if state.inner.removals.take_back(agent) {
         tracing::info!(agent_id = %agent, "agent answers again; it is not marked unreachable");
-        state.inner.removals.queue.retain(|_, waits| waits != agent);
         state.tally.bump(Count::UnreachableCanceled);
     }
 }
 
 /// An agent leaves for another reason.
 pub(super) fn forget(state: &mut State, agent: &AgentId) {
-    if state.inner.removals.scheduled.remove(agent) {
-        state.inner.removals.queue.retain(|_, waits| waits != agent);
-    }
+    state.inner.removals.take_back(agent);
 }

@@ -52,6 +52,22 @@ impl<K, V> Table<K, V> {
         self.chunks.iter().flat_map(|chunk| chunk.iter().map(|(key, row)| (key, row)))
     }
 
+    /// Frees rows from the end that no other table shows, a chunk of them at most. Answers whether there are more.
+    pub fn shed(&mut self) -> bool {
+        let Some(chunks) = Arc::get_mut(&mut self.chunks) else {
+            *self = Table::new();
+            return false;
+        };
+        for _ in 0..CHUNK {
+            let Some(chunk) = chunks.pop() else { break };
+            self.len -= chunk.len();
+            if Arc::strong_count(&chunk) == 1 {
+                break;
+            }
+        }
+        !chunks.is_empty()
+    }
+
     /// All keys in order.
     pub fn keys(&self) -> impl DoubleEndedIterator<Item = &K> {
         self.iter().map(|(key, _)| key)
@@ -268,6 +284,26 @@ mod tests {
                 prop_assert_eq!(rows(&snapshot), rows_then);
             }
         }
+    }
+
+    #[test]
+    fn a_table_is_shed_chunk_by_chunk_and_others_keep_what_they_show() {
+        let mut table: Table<usize, Arc<()>> = Table::new();
+        let row = Arc::new(());
+        (0..CHUNK * 20).for_each(|key| drop(table.insert(key, row.clone())));
+        let mut old = table.clone();
+        let mut alone = table.clone();
+        assert!(!alone.shed() && alone.is_empty(), "all of it is shown elsewhere");
+        (0..CHUNK * 10).for_each(|key| drop(table.remove(&key)));
+        let (mut held, mut steps) = (Arc::strong_count(&row), 1);
+        while old.shed() {
+            let before = std::mem::replace(&mut held, Arc::strong_count(&row));
+            assert!(before - held <= CHUNK, "{before} to {held}");
+            assert_eq!(old.iter().count(), old.len());
+            steps += 1;
+        }
+        assert!(old.is_empty() && steps > 10, "{steps}");
+        assert_eq!((table.len(), Arc::strong_count(&row)), (CHUNK * 10, CHUNK * 10 + 1));
     }
 
     #[test]

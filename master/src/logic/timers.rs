@@ -6,6 +6,10 @@ use model::{AgentId, FrameworkId, OfferId, Timestamp};
 
 use super::event::StreamId;
 
+/// Timers that fire in one step, at most; what else is due fires in the next. After a while in which nothing ran, pings
+/// of all agents are due at once.
+pub const DUE: usize = 64;
+
 /// What is to happen at some time. When it fires, whoever it concerns checks whether it still means anything; only
 /// those that may be far away are taken back.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -22,6 +26,8 @@ pub enum Timer {
     RecoveryOver,
     /// An offer was not used for `offer_timeout`.
     OfferExpires(OfferId),
+    /// More of them, after this one.
+    Missing(AgentId),
     /// Old entries of the registry go.
     Prune,
     /// The next agent may be marked unreachable.

@@ -12,6 +12,7 @@ use wire::link::{FromMaster, RunTask, from_master};
 
 use super::clock;
 use super::handle::{Ends, Handle, Input, LinkEnd, StreamEnd, WatchEnd};
+use super::lending::{Lending, Lent};
 use super::outbox::Outbox;
 use super::registrar::{self, Registrar, Written};
 use super::server::Lifeline;
@@ -41,6 +42,8 @@ pub struct Driver {
     ends: Ends,
     registrar: Registrar,
     written: mpsc::UnboundedReceiver<Written>,
+    /// Writes that are done, of which the state has yet to hear. They came together, and go one by one.
+    done: VecDeque<Ticket>,
     links: BTreeMap<LinkId, LinkEnd>,
     streams: BTreeMap<StreamId, StreamEnd>,
     watchers: BTreeMap<StreamId, WatchEnd>,
@@ -50,7 +53,8 @@ pub struct Driver {
     cut: VecDeque<Event>,
     /// Writes asked for in this turn.
     writes: Vec<(Ticket, Change)>,
-    view: Option<Arc<View>>,
+    view: Option<Arc<Lent>>,
+    lending: Lending,
     tenure: Tenure,
     left: Option<Left>,
 }
@@ -71,6 +75,7 @@ enum Work {
     Input(Input),
     LostStream(StreamId),
     Written(Written),
+    Done(Ticket),
     /// Something may be due.
     Time,
     Stop,
@@ -95,6 +100,7 @@ impl Driver {
             ends,
             registrar: registrar.start(report),
             written,
+            done: VecDeque::new(),
             links: BTreeMap::new(),
             streams: BTreeMap::new(),
             watchers: BTreeMap::new(),
@@ -103,6 +109,7 @@ impl Driver {
             cut: VecDeque::new(),
             writes: Vec::new(),
             view: None,
+            lending: Lending::new(),
             tenure,
             left: None,
         }
@@ -161,9 +168,12 @@ impl Driver {
             _ = stop => Work::Stop,
             // A contest without a sender is never lost; the pattern then leaves this branch out.
             Ok(_) = leadership.wait_for(|now| !is_in(&self.tenure, now)) => Work::LostLeadership,
+            // The turn takes them.
+            () = std::future::ready(()), if !self.done.is_empty() => Work::Time,
             Some(written) = self.written.recv() => Work::Written(written),
             Some(stream) = self.ends.lost_streams.recv() => Work::LostStream(stream),
             Some(input) = self.ends.inputs.recv() => Work::Input(input),
+            () = self.lending.due() => Work::Time,
             () = tokio::time::sleep(due) => Work::Time,
         }
     }
@@ -185,6 +195,7 @@ impl Driver {
             left -= 1;
         }
         self.flush();
+        self.lending.shed();
         let took = began.elapsed();
         if took > LONG_TURN {
             tracing::warn!(?took, things = TURN - left, "one turn of the loop held up all others");
@@ -194,6 +205,9 @@ impl Driver {
 
     /// What waits, without waiting for it.
     fn next(&mut self) -> Option<Work> {
+        if let Some(ticket) = self.done.pop_front() {
+            return Some(Work::Done(ticket));
+        }
         // Not `try_recv`, which waits for a sender that was preempted in the midst of it.
         let mut context = Context::from_waker(Waker::noop());
         if let Poll::Ready(Some(written)) = self.written.poll_recv(&mut context) {
@@ -221,11 +235,13 @@ impl Driver {
             Work::Written(Written { done: false, .. }) if self.tenure.session.is_some() => {
                 self.left = Some(Left::Lost("the registry could not be written".to_owned()));
             }
-            Work::Written(Written { tickets, done }) => {
+            Work::Written(Written { tickets, done: true }) => self.done.extend(tickets),
+            Work::Written(Written { tickets, done: false }) => {
                 for ticket in tickets {
-                    self.step(Event::Persisted { ticket, done });
+                    self.step(Event::Persisted { ticket, done: false });
                 }
             }
+            Work::Done(ticket) => self.step(Event::Persisted { ticket, done: true }),
             Work::Time | Work::Stop | Work::LostLeadership => {}
         }
     }
@@ -277,9 +293,9 @@ impl Driver {
         false
     }
 
-    fn view(&mut self) -> Arc<View> {
-        let state = &self.state;
-        self.view.get_or_insert_with(|| Arc::new(View::of(state))).clone()
+    fn view(&mut self) -> Arc<Lent> {
+        let (state, lending) = (&self.state, &self.lending);
+        self.view.get_or_insert_with(|| lending.lend(View::of(state))).clone()
     }
 
     fn step(&mut self, event: Event) {

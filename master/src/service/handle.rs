@@ -9,12 +9,12 @@ use tokio::sync::{mpsc, oneshot};
 use wire::link::FromMaster;
 
 use super::clock::Clock;
+use super::lending::Lent;
 use super::outbox::{Budget, Drain, Limits, Outbox, Weight, outbox};
 use super::server::Lifeline;
 use super::vitals::Vitals;
 use super::watchers::Told;
 use crate::logic::{CallId, Event, LinkId, Refused, SchedulerEvent, StreamId};
-use crate::view::View;
 
 /// Inputs that may wait for the loop; those who have more wait themselves.
 const QUEUE: usize = 4096;
@@ -49,7 +49,7 @@ pub enum Input {
     /// Somebody waits for an answer to this.
     Call(CallId, oneshot::Sender<Result<(), Refused>>, Event),
     /// Somebody wants to read.
-    View(oneshot::Sender<Arc<View>>),
+    View(oneshot::Sender<Arc<Lent>>),
 }
 
 /// The loop's end of an agent's link.
@@ -187,7 +187,7 @@ impl Handle {
     }
 
     /// The tables as they are now.
-    pub async fn view(&self) -> Result<Arc<View>, Stopped> {
+    pub async fn view(&self) -> Result<Arc<Lent>, Stopped> {
         let (answer, answered) = oneshot::channel();
         self.put(Input::View(answer)).await?;
         answered.await.map_err(|_| Stopped)

@@ -5,6 +5,7 @@ mod driver;
 mod handle;
 mod hello;
 mod leading;
+mod lending;
 mod links;
 mod outbox;
 mod registrar;
@@ -27,6 +28,7 @@ use tokio::task::JoinSet;
 
 pub use clock::Clock;
 pub use handle::{Handle, LINK_LIMITS, STREAM_LIMITS, Stopped, StreamDrain, WATCH_LIMITS};
+pub use lending::Lent;
 pub use outbox::Limits;
 pub use server::{Lifeline, Patience};
 pub use vitals::Vitals;

@@ -6,15 +6,15 @@ use bytes::Bytes;
 use prost::Message as _;
 use wire::media::Media;
 
+use super::lending::Lent;
 use super::outbox::Weight;
 use crate::logic::OperatorEvent;
-use crate::view::View;
 
 /// One thing to tell.
 #[derive(Clone, Debug)]
 pub enum Told {
     /// The state when the subscription began.
-    State(Arc<View>),
+    State(Arc<Lent>),
     /// What happened since.
     Event(Arc<Record>),
     /// Still here.
@@ -27,7 +27,7 @@ pub struct Record {
     /// What happened.
     pub event: OperatorEvent,
     /// The tables right after it, where its message shows sums over them.
-    pub view: Option<Arc<View>>,
+    pub view: Option<Arc<Lent>>,
     weight: usize,
     json: OnceLock<Bytes>,
     protobuf: OnceLock<Bytes>,
@@ -35,7 +35,7 @@ pub struct Record {
 
 impl Record {
     /// A record that nobody has needed yet.
-    pub fn new(event: OperatorEvent, view: Option<Arc<View>>) -> Record {
+    pub fn new(event: OperatorEvent, view: Option<Arc<Lent>>) -> Record {
         let weight = 256 + weight(&event);
         Record { event, view, weight, json: OnceLock::new(), protobuf: OnceLock::new() }
     }

@@ -224,7 +224,10 @@ impl Cluster {
                 self.grant(index, wishes);
             }
             self.dial();
-            if self.master.as_ref().and_then(State::next_wakeup).is_some_and(|due| due <= self.now) {
+            let mut ticks = 0..MOST_AT_ONCE;
+            while self.master.as_ref().and_then(State::next_wakeup).is_some_and(|due| due <= self.now)
+                && ticks.next().is_some()
+            {
                 self.tell(Event::Tick);
             }
             let due = self.fleet.next_due().is_some_and(|due| due <= self.now);

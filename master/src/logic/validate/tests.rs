@@ -1,41 +1,17 @@
 //! The rules as a table: one change to a valid task, and the message it brings.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use expect_test::expect;
-use model::{FrameworkId, MasterId, TaskState, Timestamp};
+use model::{FrameworkId, TaskState, Timestamp};
 use wire::v1::environment::{self, variable};
 use wire::v1::{CheckInfo, HealthCheck, TaskInfo, check_info, health_check};
 
 use super::*;
-use crate::logic::{Settings, Task};
+use crate::logic::{Task, fixture};
 
 fn state() -> State {
-    let second = Duration::from_secs(1);
-    let settings = Settings {
-        master: MasterId::from("m"),
-        epoch: 1,
-        agent_ping_timeout: second,
-        max_agent_ping_timeouts: 5,
-        agent_reregister_timeout: second,
-        allocation_interval: second,
-        heartbeat_interval: second,
-        offer_timeout: None,
-        max_completed_frameworks: 5,
-        max_completed_tasks: 5,
-        max_unreachable_tasks: 5,
-        root_submissions: true,
-        domain: None,
-        require_agent_domain: false,
-        agent_removal_interval: None,
-        recovery_agent_removal_limit: 1.0,
-        max_watchers: 1000,
-        registry_gc_interval: std::time::Duration::from_secs(900),
-        registry_max_agent_age: std::time::Duration::from_secs(14 * 24 * 3600),
-        registry_max_agent_count: 102_400,
-    };
-    let mut state = State::new(settings, 1, Timestamp::ZERO);
+    let mut state = State::new(fixture::settings(), 1, Timestamp::ZERO);
     state.tasks.insert((FrameworkId::from("f"), TaskId::from("used")), row("used"));
     state.unreachable_tasks.insert((FrameworkId::from("f"), TaskId::from("away")), row("away"));
     state
