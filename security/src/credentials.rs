@@ -2,15 +2,12 @@
 
 use std::collections::HashMap;
 use std::fmt;
-use std::fs;
-use std::os::unix::fs::PermissionsExt as _;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use ring::hmac;
 use serde::Deserialize;
 
-/// Larger files hold something else.
-const LARGEST: u64 = 4 << 20;
+use crate::file::{BadFile, read_secret};
 
 /// A principal and its secret.
 #[derive(Clone, PartialEq, Eq, Deserialize)]
@@ -28,27 +25,9 @@ struct Credentials {
 /// Why a file gives no credentials.
 #[derive(Debug, thiserror::Error)]
 pub enum SecretError {
-    /// It can't be read.
-    #[error("--{flag}={}: can't be read", .path.display())]
-    Read {
-        /// The flag that names it.
-        flag: &'static str,
-        /// The file.
-        path: PathBuf,
-        /// Why.
-        #[source]
-        source: std::io::Error,
-    },
-    /// It holds something else.
-    #[error("--{flag}={}: {why}", .path.display())]
-    Content {
-        /// The flag that names it.
-        flag: &'static str,
-        /// The file.
-        path: PathBuf,
-        /// What is wrong, without anything of what is secret.
-        why: String,
-    },
+    /// The file can't be used.
+    #[error(transparent)]
+    File(#[from] BadFile),
     /// The operating system gave no random bytes.
     #[error("can't get random bytes from the operating system")]
     Random,
@@ -144,31 +123,15 @@ fn check(one: &Credential) -> Result<(), String> {
     Ok(())
 }
 
-/// The text of a file that others should not be able to read.
-pub(crate) fn read_secret(flag: &'static str, path: &Path) -> Result<Vec<u8>, SecretError> {
-    let failed = |source| SecretError::Read { flag, path: path.to_owned(), source };
-    let found = fs::metadata(path).map_err(failed)?;
-    if !found.is_file() || found.len() > LARGEST {
-        let why = "expected a file, of some kilobytes at most".to_owned();
-        return Err(SecretError::Content { flag, path: path.to_owned(), why });
-    }
-    // Mesos: a warning.
-    if found.permissions().mode() & 0o007 != 0 {
-        let path = path.display();
-        tracing::warn!("--{flag}={path}: permissions are too open, every user of this host may read it");
-    }
-    fs::read(path).map_err(failed)
-}
-
 fn read_text<T>(
     flag: &'static str,
     path: &Path,
     parse: impl FnOnce(&str) -> Result<T, String>,
 ) -> Result<T, SecretError> {
-    let content = |why| SecretError::Content { flag, path: path.to_owned(), why };
-    let bytes = read_secret(flag, path)?;
+    let content = |why| BadFile::content(flag, path, why);
+    let bytes = read_secret(flag, path, "a file of principals and secrets")?;
     let text = std::str::from_utf8(&bytes).map_err(|_| content("expected a text in UTF-8".to_owned()))?;
-    parse(text).map_err(content)
+    Ok(parse(text).map_err(content)?)
 }
 
 /// Reads the file of a list.

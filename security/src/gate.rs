@@ -8,6 +8,7 @@ use model::flags::{BadFlag, Values, bad};
 
 use crate::authenticator::{Authenticator, Principal, Unauthorized};
 use crate::credentials::{Logins, SecretError, read_list};
+use crate::file::BadFile;
 use crate::firewall::Firewall;
 use crate::jwt::Key;
 
@@ -27,9 +28,12 @@ pub struct GateSettings {
 /// Why a gate can't be built.
 #[derive(Debug, thiserror::Error)]
 pub enum GateError {
-    /// A file of secrets can't be used.
+    /// Logins can't be used.
     #[error(transparent)]
     Secret(#[from] SecretError),
+    /// A file can't be used.
+    #[error(transparent)]
+    File(#[from] BadFile),
     /// Rules that are none.
     #[error("--firewall_rules: {0}")]
     Rules(String),

@@ -7,7 +7,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use ring::hmac;
 use serde_json::{Map, Value};
 
-use crate::credentials::{SecretError, read_secret};
+use crate::file::{BadFile, read_secret};
 
 /// A longer one is no token.
 const LONGEST: usize = 8 << 10;
@@ -30,11 +30,11 @@ impl Key {
     ///
     /// # Errors
     /// It can't be read, or is too short.
-    pub fn read(flag: &'static str, path: &Path) -> Result<Key, SecretError> {
-        let bytes = read_secret(flag, path)?;
+    pub fn read(flag: &'static str, path: &Path) -> Result<Key, BadFile> {
+        let bytes = read_secret(flag, path, "a file with a key")?;
         Key::new(&bytes).ok_or_else(|| {
             let why = format!("a key has at least {SHORTEST_KEY} bytes, this one {}", bytes.len());
-            SecretError::Content { flag, path: path.to_owned(), why }
+            BadFile::content(flag, path, why)
         })
     }
 

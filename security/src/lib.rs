@@ -7,10 +7,12 @@
 
 pub mod authenticator;
 pub mod credentials;
+mod file;
 pub mod firewall;
 pub mod gate;
 pub mod jwt;
 pub mod tls;
 
+pub use file::BadFile;
 pub use gate::{Gate, GateError, GateSettings, Stop};
 pub use tls::{ClientTls, Guest, ServerTls, Stream, TlsError, TlsSettings};

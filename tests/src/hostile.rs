@@ -155,7 +155,7 @@ impl Mob {
         let unacknowledged = self.chance(50).then(|| self.state_of_task());
         let mut info = framework_info("f", &[]);
         info.id = if self.chance(95) { Some((&framework).into()) } else { None };
-        (ReportedTask { task: message.into(), resources: uses, unacknowledged }, info)
+        (ReportedTask::new(message, uses, unacknowledged), info)
     }
 
     fn link_event(&mut self) -> Event {

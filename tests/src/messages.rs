@@ -50,7 +50,7 @@ fn reported(task: v1::Task) -> ReportedTask {
     let resources = Resources::from_wire(&task.resources).expect("tasks have valid resources");
     let unacknowledged =
         task.status_update_state.is_some().then(|| TaskState::from(task.status_update_state()));
-    ReportedTask { task: Arc::new(task), resources, unacknowledged }
+    ReportedTask::new(task, resources, unacknowledged)
 }
 
 /// Resources as texts write them.

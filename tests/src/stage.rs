@@ -212,7 +212,7 @@ impl Stage {
             message.set_status_update_state(head.into());
             message.status_update_uuid = Some(format!("{task}-{}", head.name()).into_bytes().into());
         }
-        ReportedTask { task: message.into(), resources, unacknowledged: head }
+        ReportedTask::new(message, resources, head)
     }
 
     /// A call of a scheduler with the token of its stream.

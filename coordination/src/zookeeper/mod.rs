@@ -20,7 +20,7 @@ use crate::url::EnsembleUrl;
 use crate::{Contender, Leader, LeaderContender, LeaderDetector, Leadership};
 use group::{Group, Over};
 
-/// Between two tries to open a session; each try asks all servers until a session's time is over.
+/// Between two tries to open a session; each try asks all servers once.
 const PAUSE: Duration = Duration::from_secs(1);
 /// How long the own node's removal may take when this process withdraws.
 const LAST_WORDS: Duration = Duration::from_secs(2);
@@ -103,7 +103,8 @@ pub struct NoSession {
 }
 
 async fn connect(url: &EnsembleUrl, timeout: Duration) -> Result<Client, Error> {
-    let connector = Client::connector().with_session_timeout(timeout);
+    // Who waits hears soon that nobody answers.
+    let connector = Client::connector().with_session_timeout(timeout).with_fail_eagerly();
     let connector = match url.login() {
         Some(login) => connector.with_auth("digest", login.as_bytes()),
         None => connector,
@@ -207,10 +208,11 @@ impl Told {
 
 /// One session after another, for as long as the process wants to know.
 async fn keep(url: EnsembleUrl, timeout: Duration, mut wish: watch::Receiver<Wish>, told: Told) {
-    let mut heard = Moment::now();
+    let (mut heard, mut complained) = (Moment::now(), None);
     loop {
         match connect(&url, timeout).await {
             Ok(client) => {
+                complained = None;
                 tracing::info!(ensemble = %url, session = %client.session_id(), "opened a ZooKeeper session");
                 let session = Session { client, url: url.clone(), own: None };
                 let over = Group::new(session, &mut wish, &told).run().await;
@@ -224,7 +226,11 @@ async fn keep(url: EnsembleUrl, timeout: Duration, mut wish: watch::Receiver<Wis
                 heard = Moment::now();
             }
             Err(error) => {
-                tracing::warn!(ensemble = %url, %error, "no server of the ZooKeeper ensemble answers; trying on");
+                // Once for each time and reason, not for each try.
+                if complained.as_ref() != Some(&error) {
+                    tracing::warn!(ensemble = %url, %error, "no server of the ZooKeeper ensemble answers; trying on");
+                    complained = Some(error);
+                }
                 if Moment::now().since(heard) > timeout {
                     told.leader(None);
                 }

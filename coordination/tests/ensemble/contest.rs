@@ -7,7 +7,7 @@ use coordination::{Leader, LeaderContender as _, LeaderDetector as _, Session, W
 use integration::{Ensemble, needs};
 use rustix::process::Signal;
 use tokio::sync::watch;
-use zookeeper_client::{Acls, Client, CreateMode};
+use zookeeper_client::{Acl, Acls, AuthId, Client, CreateMode, Permission};
 
 use crate::kit::{Candidate, SESSION, contend, soon, told, url, url_as};
 
@@ -213,4 +213,56 @@ async fn without_the_login_nobody_can_say_that_he_leads() {
     master.zookeeper.withdraw().await;
     told(&mut watcher.leader(), None).await;
     assert!(!wrong.is_leading() && !none.is_leading());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_lease_follows_the_session_that_the_ensemble_gives_not_the_one_asked_for() {
+    needs!("java");
+    let ensemble = Ensemble::start(1);
+    // ZooKeeper: a session lasts from two to twenty ticks, whatever is asked for.
+    for (asked, given) in [(SESSION * 30, SESSION * 5), (SESSION / 20, SESSION / 2)] {
+        let zookeeper = ZooKeeper::start(url(&ensemble, "/mesos"), asked);
+        let mut master = Candidate { leadership: contend(&zookeeper, 1), zookeeper, port: 1 };
+        let lease = master.leads().await.lease;
+        assert!(lease.left(Moment::now()) <= given * 2 / 3, "asked for {asked:?}");
+        master.zookeeper.withdraw().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_leads_is_unknown_once_nothing_could_be_read_for_a_session_and_known_again_after() {
+    needs!("java");
+    let ensemble = Ensemble::start(1);
+    let mut master = Candidate::start(url(&ensemble, "/mesos"), 1);
+    master.leads().await;
+    let mut leader = master.zookeeper.leader();
+    told(&mut leader, Some(1)).await;
+    let client = Client::connect(&ensemble.connect_string()).await.unwrap();
+    let (acls, _) = client.get_acl("/mesos").await.unwrap();
+    // The server answers, but nobody may read.
+    let blind = Acl::new(Permission::CREATE | Permission::DELETE | Permission::ADMIN, AuthId::anyone());
+    client.set_acl("/mesos", &[blind], None).await.unwrap();
+    nobody_hears(std::slice::from_mut(&mut leader), SESSION / 2).await;
+    told(&mut leader, None).await;
+    assert!(!master.is_leading(), "its lease is shorter than its session");
+    client.set_acl("/mesos", &acls, None).await.unwrap();
+    told(&mut leader, Some(1)).await;
+    master.leads().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_master_can_withdraw_while_no_server_answers() {
+    needs!("java");
+    let ensemble = Ensemble::start(1);
+    let mut master = Candidate::start(url(&ensemble, "/mesos"), 1);
+    let tenure = master.leads().await;
+    ensemble.signal(0, Signal::STOP);
+    soon("the master has withdrawn", master.zookeeper.withdraw()).await;
+    master.stands_by().await;
+    assert!(!tenure.lease.holds());
+    ensemble.signal(0, Signal::CONT);
+    // It stays away, also when its session goes on or another begins.
+    let mut other = Candidate::start(url(&ensemble, "/mesos"), 2);
+    other.leads().await;
+    assert!(!master.is_leading());
 }

@@ -148,7 +148,10 @@ fn agents_that_are_not_certified_stay_out() {
         cluster.launch_agent();
         let log = cluster.path("agent.log");
         says(|| std::fs::read_to_string(&log).unwrap_or_default(), agent_says);
-        assert_eq!(cluster.state("/slaves")["slaves"].as_array().map(Vec::len), Some(0));
+        let slaves = eventually::within(PATIENCE, "the master leads", || {
+            Some(get(cluster.master(), "/slaves")).filter(|answer| answer.status == 200)
+        });
+        assert_eq!(slaves.json()["slaves"].as_array().map(Vec::len), Some(0));
         cluster.kill_agent();
     }
     cluster.options().agent = certificates.agent.flags(authority);

@@ -206,11 +206,6 @@ fn launched(
     let user = info.command.as_ref().and_then(|command| command.user.clone());
     let message = v1::Task {
         name: info.name.clone(),
-        task_id: info.task_id.clone(),
-        framework_id: id.into(),
-        agent_id: info.agent_id.clone(),
-        state: v1::TaskState::TaskStaging.into(),
-        resources: info.resources.clone(),
         labels: info.labels.clone(),
         discovery: info.discovery.clone().map(Box::new),
         container: info.container.clone().map(Box::new),

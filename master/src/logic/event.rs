@@ -3,6 +3,7 @@
 //! The service turns link messages, HTTP calls, answers of the registry and the passing of time into these; nothing
 //! else ever changes [`State`](super::State).
 
+use std::mem::take;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -153,15 +154,51 @@ pub struct AgentHello {
     pub proof: Proof,
 }
 
-/// A task as a returning agent reports it.
+/// A task as a returning agent reports it. A cluster comes back with hundreds of thousands of them, so nothing is kept
+/// twice.
 #[derive(Clone, Debug)]
 pub struct ReportedTask {
-    /// The message as it came; `state` is the latest state.
-    pub task: Arc<v1::Task>,
+    /// Its framework's id and its own.
+    pub key: (FrameworkId, TaskId),
+    /// Name, labels, container, …: what isn't said elsewhere.
+    pub info: Arc<v1::Task>,
+    /// The newest state.
+    pub latest: TaskState,
     /// Its resources, checked and allocated to their role.
     pub resources: Resources,
+    /// Its statuses, oldest first.
+    pub statuses: Vec<Arc<v1::TaskStatus>>,
     /// State of the update that waits for its acknowledgement, if any.
     pub unacknowledged: Option<TaskState>,
+    /// The uuid of that update.
+    pub uuid: Option<Vec<u8>>,
+}
+
+impl ReportedTask {
+    /// Takes a message apart whose `resources` were read and whose `unacknowledged` state was.
+    pub fn new(mut task: v1::Task, resources: Resources, unacknowledged: Option<TaskState>) -> ReportedTask {
+        let key = (
+            FrameworkId::new(take(&mut task.framework_id.value)),
+            TaskId::new(take(&mut task.task_id.value)),
+        );
+        let latest = TaskState::from(task.state());
+        let statuses = fitted(take(&mut task.statuses).into_iter().map(Arc::new));
+        let uuid =
+            task.status_update_uuid.take().filter(|_| unacknowledged.is_some()).map(|uuid| uuid.to_vec());
+        (task.agent_id, task.resources) = Default::default();
+        if let Some(labels) = &mut task.labels {
+            labels.labels = fitted(take(&mut labels.labels).into_iter());
+        }
+        ReportedTask { key, info: Arc::new(task), latest, resources, statuses, unacknowledged, uuid }
+    }
+}
+
+/// In memory of just that size. Decoding makes room for more, collecting keeps all of what it collects from, and the
+/// allocator leaves a list where it is that shrinks by less than half.
+fn fitted<T>(all: impl ExactSizeIterator<Item = T>) -> Vec<T> {
+    let mut list = Vec::with_capacity(all.len());
+    list.extend(all);
+    list
 }
 
 /// Calls of a scheduler other than SUBSCRIBE.

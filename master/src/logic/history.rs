@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
-use model::{AgentId, FrameworkId, TaskId, TaskState};
+use model::{AgentId, FrameworkId};
 
 use super::event::ReportedTask;
 use super::readmission::reported_task;
@@ -20,21 +20,19 @@ pub(super) struct Unclaimed {
 }
 
 /// Takes over what an agent knows that this leader has not seen before. Nobody is told: it is no news.
-pub(super) fn learn(state: &mut State, agent: &AgentId, ended: &[ReportedTask]) {
+pub(super) fn learn(state: &mut State, agent: &AgentId, ended: Vec<ReportedTask>) {
     let most = state.settings.max_completed_tasks;
     for report in ended {
-        let latest = TaskState::from(report.task.state());
-        let framework = FrameworkId::from(&report.task.framework_id);
-        if !latest.is_terminal() || state.is_completed(&framework) {
+        let framework = report.key.0.clone();
+        if !report.latest.is_terminal() || state.is_completed(&framework) {
             continue;
         }
-        let key = (framework, TaskId::from(&report.task.task_id));
-        let task = Arc::new(reported_task(agent, &key, latest, report, None));
-        if let Some(row) = state.frameworks.get_mut(&key.0) {
+        let task = Arc::new(reported_task(agent, report, None));
+        if let Some(row) = state.frameworks.get_mut(&framework) {
             insert(&mut row.completed, task, most);
         } else if state.inner.unclaimed.count < MAX_UNCLAIMED {
             let unclaimed = &mut state.inner.unclaimed;
-            let list = unclaimed.tasks.entry(key.0).or_default();
+            let list = unclaimed.tasks.entry(framework).or_default();
             unclaimed.count -= list.len();
             insert(list, task, most);
             unclaimed.count += list.len();

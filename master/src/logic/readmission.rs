@@ -1,8 +1,9 @@
 //! Agents come back: what they report is compared with what the tables say.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
-use model::{AgentId, FrameworkId, TaskId, TaskState, Timestamp};
+use model::{AgentId, FrameworkId, TaskState, Timestamp};
 use wire::link;
 use wire::link::from_master::Body;
 use wire::v1;
@@ -59,7 +60,8 @@ pub(super) fn rejoin(
     state.to_agent(agent, agents::answer(state, agent), out);
     pings::answered(state, agent);
     state.drop_ghosts(agent);
-    let named = adopt(state, now, agent, &report, Tell::All, out);
+    let named = report.tasks.iter().map(|task| task.key.clone()).collect();
+    adopt(state, now, agent, (&report.frameworks, report.tasks), Tell::All, out);
     if !state.fits(agent) {
         offers::rescind_of_agent(state, agent, out);
     }
@@ -94,9 +96,9 @@ fn come_back(
     if let Some(row) = state.agents.get_mut(agent) {
         row.reregistered = Some(now);
     }
-    adopt(state, now, agent, &report, tell, out);
+    adopt(state, now, agent, (&report.frameworks, report.tasks), tell, out);
     if new_to_leader {
-        history::learn(state, agent, &report.completed);
+        history::learn(state, agent, report.completed);
     }
     // What it came back without has ended there without a word.
     for key in state.inner.unreachable_of_agent.get(agent).cloned().unwrap_or_default() {
@@ -118,42 +120,40 @@ enum Tell {
     Lost,
 }
 
-/// Takes over what an agent reports; answers the tasks it named.
+/// Takes over what an agent reports.
 fn adopt(
     state: &mut State,
     now: Timestamp,
     agent: &AgentId,
-    report: &Report,
+    (frameworks, tasks): (&[Arc<v1::FrameworkInfo>], Vec<ReportedTask>),
     tell: Tell,
     out: &mut Vec<Effect>,
-) -> BTreeSet<TaskKey> {
-    for info in &report.frameworks {
+) {
+    for info in frameworks {
         frameworks::named_by_agent(state, now, agent, info, out);
     }
-    let mut named = BTreeSet::new();
-    for task in &report.tasks {
-        let framework = FrameworkId::from(&task.task.framework_id);
-        let key = (framework, TaskId::from(&task.task.task_id));
-        if let Some(task) = adopt_task(state, now, agent, &key, task, out)
-            && (tell == Tell::All || task.unreachable_since.is_some())
-        {
-            announce(state, now, &task, out);
+    for mut task in tasks {
+        if let Some(framework) = state.frameworks.get(&task.key.0) {
+            // All of its tasks share one.
+            task.key.0 = framework.id.clone();
         }
-        named.insert(key);
+        if let Some((key, was_unreachable)) = adopt_task(state, now, agent, task, out)
+            && (tell == Tell::All || was_unreachable)
+        {
+            announce(state, now, &key, out);
+        }
     }
-    named
 }
 
-/// Answers the task if it is new to the table, with its `unreachable_since` of before.
+/// Answers which task it is if it is new to the table, and whether it was unreachable before.
 fn adopt_task(
     state: &mut State,
     now: Timestamp,
     agent: &AgentId,
-    key: &TaskKey,
-    report: &ReportedTask,
+    report: ReportedTask,
     out: &mut Vec<Effect>,
-) -> Option<Task> {
-    let latest = TaskState::from(report.task.state());
+) -> Option<(TaskKey, bool)> {
+    let (key, latest) = (&report.key, report.latest);
     if state.is_completed(&key.0) {
         // The agent was told to shut the framework down.
         return None;
@@ -164,13 +164,13 @@ fn adopt_task(
             tasks::observe(state, key, latest);
             publish(state, now, key, before, out);
         } else {
-            haunt(state, agent, key, report, out);
+            haunt(state, agent, report, out);
         }
         return None;
     }
     let elsewhere = state.unreachable_tasks.get(key).is_some_and(|row| row.agent != *agent);
     if elsewhere || !state.frameworks.contains(&key.0) {
-        haunt(state, agent, key, report, out);
+        haunt(state, agent, report, out);
         return None;
     }
     let lost = state.drop_unreachable_task(key);
@@ -180,22 +180,22 @@ fn adopt_task(
         if end == latest && report.unacknowledged == Some(end) {
             // It was sent, but perhaps to nobody: the agent sends it again, and until then it is what is known.
             state.take_completed(agent, key);
-            state.add_task(reported_task(agent, key, latest, report, None));
+            state.add_task(reported_task(agent, report, None));
         } else {
             // An end was declared while the agent was away, and holds.
-            haunt(state, agent, key, report, out);
+            haunt(state, agent, report, out);
         }
         return None;
     }
-    let unreachable_since = lost.as_ref().and_then(|task| task.unreachable_since);
-    let task = reported_task(agent, key, latest, report, lost);
-    let before = unreachable_since.map(|_| TaskState::Unreachable);
-    state.add_task(task.clone());
-    match before {
-        Some(before) => publish(state, now, key, before, out),
-        None => state.publish_added_task(key, out),
+    let was_unreachable = lost.as_ref().is_some_and(|task| task.unreachable_since.is_some());
+    let key = key.clone();
+    state.add_task(reported_task(agent, report, lost));
+    if was_unreachable {
+        publish(state, now, &key, TaskState::Unreachable, out);
+    } else {
+        state.publish_added_task(&key, out);
     }
-    Some(Task { unreachable_since, ..task })
+    Some((key, was_unreachable))
 }
 
 /// Tells operators that a task was found in another state than `before`.
@@ -223,39 +223,35 @@ pub(super) fn ended_here(state: &State, agent: &AgentId, key: &TaskKey) -> Optio
     completed.iter().rev().find(|task| task.id == key.1 && task.agent == *agent).map(|task| task.latest)
 }
 
-pub(super) fn reported_task(
-    agent: &AgentId,
-    key: &TaskKey,
-    latest: TaskState,
-    report: &ReportedTask,
-    lost: Option<Task>,
-) -> Task {
-    let head = report.task.status_update_uuid.as_ref().filter(|_| report.unacknowledged.is_some());
+pub(super) fn reported_task(agent: &AgentId, report: ReportedTask, lost: Option<Task>) -> Task {
+    let ReportedTask { key: (framework, id), info, latest, resources, statuses, unacknowledged, uuid } =
+        report;
     Task {
-        id: key.1.clone(),
-        framework: key.0.clone(),
+        id,
+        framework,
         agent: agent.clone(),
-        info: report.task.clone(),
-        resources: report.resources.clone(),
+        info,
+        resources,
         latest,
-        sent: report.unacknowledged.unwrap_or(latest),
-        unacknowledged: head.map(|uuid| uuid.to_vec()),
-        statuses: lost
-            .map_or_else(|| report.task.statuses.iter().cloned().map(Into::into).collect(), |t| t.statuses),
+        sent: unacknowledged.unwrap_or(latest),
+        unacknowledged: uuid,
+        statuses: lost.map_or(statuses, |task| task.statuses),
         unreachable_since: None,
     }
 }
 
 /// Mesos: the framework of a task that is back hears of it with reason AGENT_REREGISTERED.
-fn announce(state: &State, now: Timestamp, task: &Task, out: &mut Vec<Effect>) {
+fn announce(state: &State, now: Timestamp, key: &TaskKey, out: &mut Vec<Effect>) {
+    let Some(task) = state.tasks.get(key) else { return };
     let Some(framework) = state.frameworks.get(&task.framework) else { return };
     tell(framework, found(now, task, task.sent, framework.partition_aware()), out);
 }
 
 /// Has a task end that its framework must not hear of any more.
-fn haunt(state: &mut State, agent: &AgentId, key: &TaskKey, report: &ReportedTask, out: &mut Vec<Effect>) {
-    let live = !TaskState::from(report.task.state()).is_terminal();
-    let resources = if live { report.resources.clone() } else { model::Resources::none() };
+fn haunt(state: &mut State, agent: &AgentId, report: ReportedTask, out: &mut Vec<Effect>) {
+    let ReportedTask { key, resources, latest, .. } = report;
+    let live = !latest.is_terminal();
+    let resources = if live { resources } else { model::Resources::none() };
     tracing::warn!(agent_id = %agent, framework_id = %key.0, task_id = %key.1, live, "agent reports a task that is over");
     state.add_ghost(agent, key.clone(), resources);
     if live {

@@ -143,7 +143,7 @@ pub struct Task {
     pub framework: FrameworkId,
     /// Where.
     pub agent: AgentId,
-    /// Name, labels, container, … as launched (without its state and statuses).
+    /// Name, labels, container, … as launched: what isn't said elsewhere in this row.
     pub info: Arc<v1::Task>,
     /// Allocated to their role.
     pub resources: Resources,

@@ -103,8 +103,12 @@ impl State {
         out: &mut Vec<Effect>,
     ) {
         if before != now || is_check(status) {
-            let (framework, status) = (framework.clone(), Arc::new(status.clone()));
-            self.publish(|| Some(OperatorEvent::TaskUpdated { framework, state: now, status }), out);
+            let event = || OperatorEvent::TaskUpdated {
+                framework: framework.clone(),
+                state: now,
+                status: Arc::new(status.clone()),
+            };
+            self.publish(|| Some(event()), out);
         }
     }
 

@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use bytes::Bytes;
 use model::{AgentId, Resources, TaskState};
 use wire::link::from_agent::Body;
 use wire::link::{self, OtherProtocol};
@@ -147,6 +148,13 @@ fn described(
     }))
 }
 
+/// Decoding leaves bytes where they came in. What a row keeps of a status must not keep the whole message with its data.
+pub(super) fn detach(status: &mut v1::TaskStatus) {
+    if let Some(uuid) = &mut status.uuid {
+        *uuid = Bytes::copy_from_slice(uuid);
+    }
+}
+
 fn reported(mut task: v1::Task, agent: &AgentId) -> Result<ReportedTask, BadHello> {
     let what = "task";
     model::ids::check(&task.task_id.value).map_err(|why| bad(what, why))?;
@@ -164,15 +172,68 @@ fn reported(mut task: v1::Task, agent: &AgentId) -> Result<ReportedTask, BadHell
     if first.is_some_and(|role| role.is_none()) || !roles.all(|role| Some(role) == first) {
         return Err(bad(what, format!("'{id}' has resources that are not allocated to one role")));
     }
-    // Decoding has made room for more.
-    task.statuses.shrink_to_fit();
-    task.resources.shrink_to_fit();
+    for status in &mut task.statuses {
+        detach(status);
+        // Mesos: what a master keeps of a status is without its data.
+        status.data = None;
+    }
     let unacknowledged = task.status_update_state.and_then(|number| state(number).ok());
-    Ok(ReportedTask { task: Arc::new(task), resources, unacknowledged })
+    Ok(ReportedTask::new(task, resources, unacknowledged))
 }
 
 fn framework(info: v1::FrameworkInfo) -> Result<Arc<v1::FrameworkInfo>, BadHello> {
     let id = info.id.as_ref().ok_or(BadHello::Missing("framework id"))?;
     model::ids::check(&id.value).map_err(|why| bad("framework", why))?;
     Ok(Arc::new(info))
+}
+
+#[cfg(test)]
+mod tests {
+    use prost::Message as _;
+    use wire::link::FromAgent;
+
+    use super::*;
+
+    fn decoded(body: Body) -> (Bytes, Option<Body>) {
+        let bytes: Bytes = FromAgent { body: Some(body) }.encode_to_vec().into();
+        let message = FromAgent::decode(bytes.clone()).unwrap();
+        (bytes, message.body)
+    }
+
+    #[test]
+    fn what_is_kept_of_a_status_holds_nothing_else_of_the_message() {
+        let status = v1::TaskStatus {
+            uuid: Some(vec![7; 16].into()),
+            data: Some(vec![0; 1 << 20].into()),
+            ..Default::default()
+        };
+        let task = v1::Task {
+            task_id: v1::TaskId { value: "t".to_owned() },
+            framework_id: v1::FrameworkId { value: "f".to_owned() },
+            agent_id: v1::AgentId { value: "a".to_owned() },
+            statuses: vec![status.clone()],
+            ..Default::default()
+        };
+        let agent =
+            v1::AgentInfo { hostname: "h".to_owned(), id: Some(task.agent_id.clone()), ..Default::default() };
+        let (bytes, body) = decoded(Body::Reregister(Reregister {
+            version: "1.12.0".to_owned(),
+            agent: Some(agent),
+            address: "10.0.0.1:5051".to_owned(),
+            incarnation: "i".to_owned(),
+            tasks: vec![task],
+            ..Default::default()
+        }));
+        assert!(!bytes.is_unique());
+        let hello = of(body).unwrap();
+        assert_eq!(hello.tasks[0].statuses[0].uuid.as_deref(), Some(&[7; 16][..]));
+        assert!(bytes.is_unique(), "a row keeps the message in which it came");
+
+        let (bytes, body) =
+            decoded(Body::Status(link::Status { status: Some(status), ..Default::default() }));
+        let Some(Body::Status(link::Status { status: Some(mut status), .. })) = body else { panic!() };
+        detach(&mut status);
+        status.data = None;
+        assert!(bytes.is_unique(), "a status without its data keeps the message in which it came");
+    }
 }

@@ -230,7 +230,8 @@ fn event(link: LinkId, body: Option<from_agent::Body>) -> Result<Option<Event>, 
 fn update(link: LinkId, message: link::Status) -> Result<Event, String> {
     let framework = FrameworkId::from(message.framework_id.as_str());
     framework.check().map_err(|bad| format!("a status with a bad framework id: {bad}"))?;
-    let status = message.status.ok_or("a status without its update")?;
+    let mut status = message.status.ok_or("a status without its update")?;
+    hello::detach(&mut status);
     model::ids::check(&status.task_id.value).map_err(|bad| format!("a status with a bad task id: {bad}"))?;
     if let Some(agent) = &status.agent_id {
         AgentId::from(agent).check().map_err(|bad| format!("a status with a bad agent id: {bad}"))?;

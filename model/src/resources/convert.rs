@@ -1,7 +1,8 @@
 //! Resources from and to Mesos' messages.
 
+use std::cell::RefCell;
 use std::collections::BTreeSet;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use wire::v1;
 use wire::v1::resource::{AllocationInfo, ReservationInfo, RevocableInfo, SharedInfo, reservation_info};
@@ -42,13 +43,43 @@ pub enum BadResource {
     Shared(String),
 }
 
+/// The names that most resources have: a master holds hundreds of thousands of each.
+static NAMES: LazyLock<[Arc<str>; 5]> =
+    LazyLock::new(|| ["cpus", "mem", "disk", "ports", "gpus"].map(Arc::from));
+
+thread_local! {
+    /// What the last resource read by this thread was; mostly the next one is the same.
+    static LAST_KIND: RefCell<Arc<Kind>> = RefCell::default();
+}
+
+fn shared_name(name: &str) -> Arc<str> {
+    NAMES.iter().find(|known| ***known == *name).map_or_else(|| name.into(), Arc::clone)
+}
+
+fn shared_kind(kind: Kind) -> Arc<Kind> {
+    // Large ones are not kept for as long as the thread lives.
+    if kind.disk.is_some() || kind.provider.is_some() || !kind.reservations.is_empty() {
+        return Arc::new(kind);
+    }
+    LAST_KIND.with_borrow_mut(|last| {
+        if **last != kind {
+            *last = Arc::new(kind);
+        }
+        last.clone()
+    })
+}
+
 impl Resources {
     /// Reads and checks what came over the wire; resources of one identity are added up.
     ///
     /// # Errors
     /// Names the first resource that is refused and why.
     pub fn from_wire(messages: &[v1::Resource]) -> Result<Resources, BadResource> {
-        messages.iter().map(Resource::from_wire).collect()
+        let mut all = Resources(Vec::with_capacity(messages.len()));
+        for message in messages {
+            all.add_one(&Resource::from_wire(message)?);
+        }
+        Ok(all)
     }
 
     /// The message form, in the format of RESERVATION_REFINEMENT (`reservations`, no `role`).
@@ -92,7 +123,7 @@ impl Resource {
             provider: message.provider_id.as_ref().map(|p| p.value.clone()),
             allocated_to,
         };
-        Ok(Resource { name: name.into(), amount, kind: Arc::new(kind) })
+        Ok(Resource { name: shared_name(name), amount, kind: shared_kind(kind) })
     }
 
     /// The message form.
@@ -249,6 +280,23 @@ mod tests {
         message.set_type(Type::Scalar);
         message.scalar = Some(Scalar { value });
         message
+    }
+
+    #[test]
+    fn what_most_resources_have_in_common_is_in_memory_once_and_what_is_large_is_not_kept() {
+        let read = |role: &str, disk: bool| {
+            let mut message = v1::Resource { name: "disk".to_owned(), ..Default::default() };
+            message.set_type(Type::Scalar);
+            message.scalar = Some(Scalar { value: 1.0 });
+            message.allocation_info = Some(AllocationInfo { role: Some(role.to_owned()) });
+            message.disk = disk.then(Default::default);
+            Resource::from_wire(&message).unwrap()
+        };
+        let (a, b, other, again) = (read("r", false), read("r", false), read("s", false), read("r", false));
+        assert!(Arc::ptr_eq(&a.name, &other.name) && Arc::ptr_eq(&a.kind, &b.kind));
+        assert!(a == again && a != other && !Arc::ptr_eq(&a.kind, &other.kind));
+        let volume = read("r", true);
+        assert!(Arc::strong_count(&volume.kind) == 1 && a != volume);
     }
 
     #[test]

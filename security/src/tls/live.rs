@@ -84,13 +84,14 @@ mod tests {
     use std::fs;
 
     use super::*;
+    use crate::file::BadFile;
 
     fn content(settings: &TlsSettings) -> Result<Arc<String>, TlsError> {
         let path = settings.cert.clone().unwrap_or_default();
         match fs::read_to_string(&path) {
             Ok(text) if text.starts_with("good") => Ok(Arc::new(text)),
             Ok(_) => Err(TlsError::Missing("bad")),
-            Err(source) => Err(TlsError::Read { flag: "ssl_cert_file", path, source }),
+            Err(source) => Err(BadFile::unread("ssl_cert_file", &path, source).into()),
         }
     }
 

@@ -12,6 +12,8 @@ use std::path::{Path, PathBuf};
 
 use model::flags::{BadFlag, Values, bad};
 
+use crate::file::BadFile;
+
 pub use roles::{ClientTls, ServerTls};
 pub use stream::{Guest, Stream};
 
@@ -37,27 +39,9 @@ pub struct TlsSettings {
 /// Why there can be no TLS.
 #[derive(Debug, thiserror::Error)]
 pub enum TlsError {
-    /// A file can't be read.
-    #[error("--{flag}={}: can't be read", .path.display())]
-    Read {
-        /// The flag that names it.
-        flag: &'static str,
-        /// The file.
-        path: PathBuf,
-        /// Why.
-        #[source]
-        source: std::io::Error,
-    },
-    /// There is nothing in it that is looked for, or nothing that can be used.
-    #[error("--{flag}={}: {why}", .path.display())]
-    Content {
-        /// The flag that names it.
-        flag: &'static str,
-        /// The file.
-        path: PathBuf,
-        /// What is wrong.
-        why: String,
-    },
+    /// A file can't be used.
+    #[error(transparent)]
+    File(#[from] BadFile),
     /// Certificate and key don't belong together, or can't be used.
     #[error("--ssl_cert_file={} with --ssl_key_file={}: {why}", .cert.display(), .key.display())]
     Pair {

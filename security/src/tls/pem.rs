@@ -1,7 +1,7 @@
 //! Certificates and keys as they lie in files, and how it shows that a file is another one now.
 
 use std::fs;
-use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
 use rustls::RootCertStore;
@@ -9,31 +9,19 @@ use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 
 use super::{TlsError, TlsSettings};
+use crate::file::{BadFile, read, read_secret};
 
-/// Larger files hold something else.
-const LARGEST: u64 = 4 << 20;
+/// What a file should be.
+const PEM: &str = "a file in PEM";
 /// Files of a folder of authorities that are looked at.
 const MOST_FILES: usize = 1000;
 
-fn read(flag: &'static str, path: &Path) -> Result<Vec<u8>, TlsError> {
-    let failed = |source| TlsError::Read { flag, path: path.to_owned(), source };
-    let found = fs::metadata(path).map_err(failed)?;
-    if !found.is_file() || found.len() > LARGEST {
-        return Err(content(flag, path, "expected a file in PEM"));
-    }
-    fs::read(path).map_err(failed)
-}
-
-fn content(flag: &'static str, path: &Path, why: impl ToString) -> TlsError {
-    TlsError::Content { flag, path: path.to_owned(), why: why.to_string() }
-}
-
-fn certificates(flag: &'static str, path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
-    let pem = read(flag, path)?;
+fn certificates(flag: &'static str, path: &Path) -> Result<Vec<CertificateDer<'static>>, BadFile> {
+    let (pem, _) = read(flag, path, PEM)?;
     let all: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&pem).collect();
-    let all = all.map_err(|why| content(flag, path, format!("no certificate in PEM: {why}")))?;
+    let all = all.map_err(|why| BadFile::content(flag, path, format!("no certificate in PEM: {why}")))?;
     if all.is_empty() {
-        return Err(content(flag, path, "there is no certificate in it"));
+        return Err(BadFile::content(flag, path, "there is no certificate in it"));
     }
     Ok(all)
 }
@@ -45,17 +33,10 @@ pub(super) type Pair = (Vec<CertificateDer<'static>>, PrivateKeyDer<'static>);
 pub(super) fn pair(cert: &Path, key: &Path) -> Result<Pair, TlsError> {
     const KEY: &str = "ssl_key_file";
     let chain = certificates("ssl_cert_file", cert)?;
-    let pem = read(KEY, key)?;
-    let secret =
-        PrivateKeyDer::from_pem_slice(&pem).map_err(|_| content(KEY, key, "there is no key in PEM in it"))?;
     // Whoever reads the key is the server.
-    let mode = fs::metadata(key).map(|found| found.permissions().mode()).unwrap_or(0);
-    if mode & 0o007 != 0 {
-        tracing::warn!(
-            "--ssl_key_file={}: every user of this host may read it; give it mode 0600",
-            key.display()
-        );
-    }
+    let pem = read_secret(KEY, key, PEM)?;
+    let secret = PrivateKeyDer::from_pem_slice(&pem)
+        .map_err(|_| BadFile::content(KEY, key, "there is no key in PEM in it"))?;
     Ok((chain, secret))
 }
 
@@ -69,26 +50,26 @@ pub(super) fn authorities(settings: &TlsSettings) -> Result<RootCertStore, TlsEr
                 for certificate in all {
                     let added = store.add(certificate);
                     added.map_err(|why| {
-                        content(flag, &path, format!("no certificate of an authority: {why}"))
+                        BadFile::content(flag, &path, format!("no certificate of an authority: {why}"))
                     })?;
                 }
             }
             // A folder may hold other things.
-            Err(TlsError::Content { .. }) if !whole => {}
-            Err(error) => return Err(error),
+            Err(BadFile::Content { .. }) if !whole => {}
+            Err(error) => return Err(error.into()),
         }
     }
     if store.is_empty() {
         let dir = settings.ca_dir.clone().unwrap_or_default();
-        return Err(content("ssl_ca_dir", &dir, "there is no certificate in it"));
+        return Err(BadFile::content("ssl_ca_dir", &dir, "there is no certificate in it").into());
     }
     Ok(store)
 }
 
-fn authority_files(settings: &TlsSettings) -> Result<Vec<(&'static str, PathBuf)>, TlsError> {
+fn authority_files(settings: &TlsSettings) -> Result<Vec<(&'static str, PathBuf)>, BadFile> {
     let mut all: Vec<_> = settings.ca_file.iter().map(|file| ("ssl_ca_file", file.clone())).collect();
     if let Some(dir) = &settings.ca_dir {
-        let failed = |source| TlsError::Read { flag: "ssl_ca_dir", path: dir.clone(), source };
+        let failed = |source| BadFile::unread("ssl_ca_dir", dir, source);
         let entries = fs::read_dir(dir).map_err(failed)?.take(MOST_FILES);
         let mut files: Vec<PathBuf> =
             entries.flatten().map(|entry| entry.path()).filter(|path| path.is_file()).collect();
