@@ -60,6 +60,11 @@ impl State {
         if agents || frameworks {
             self.audit_links()?;
         }
+        let stray = self.inner.joining.iter().find(|(_, ticket)| !self.inner.waiting.contains_key(ticket));
+        // After a write that failed nothing is done any more.
+        if let Some((link, ticket)) = stray.filter(|_| !self.inner.stepped_down) {
+            return Err(format!("{link:?} waits for {ticket:?}, which is not being written"));
+        }
         if agents || offers {
             self.audit_shares()?;
         }
