@@ -254,10 +254,13 @@ async fn who_leads_is_unknown_once_nothing_could_be_read_for_a_session_and_known
 async fn a_master_can_withdraw_while_no_server_answers() {
     needs!("java");
     let ensemble = Ensemble::start(1);
-    let mut master = Candidate::start(url(&ensemble, "/mesos"), 1);
+    // The removal of its node fails only once this session is over.
+    let zookeeper = ZooKeeper::start(url(&ensemble, "/mesos"), SESSION * 5);
+    let mut master = Candidate { leadership: contend(&zookeeper, 1), zookeeper, port: 1 };
     let tenure = master.leads().await;
     ensemble.signal(0, Signal::STOP);
-    soon("the master has withdrawn", master.zookeeper.withdraw()).await;
+    let withdrawn = tokio::time::timeout(SESSION * 4, master.zookeeper.withdraw()).await;
+    assert!(withdrawn.is_ok(), "it waits for the removal of its node");
     master.stands_by().await;
     assert!(!tenure.lease.holds());
     ensemble.signal(0, Signal::CONT);
