@@ -10,6 +10,7 @@ mod container;
 mod failover;
 mod figures;
 mod launch;
+mod pauses;
 mod pull;
 mod scale;
 mod throughput;

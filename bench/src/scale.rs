@@ -24,6 +24,7 @@ use wire::v1;
 
 use crate::cluster::{Process, free_port, sibling, wait_for_port};
 use crate::figures::{Figures, millis, percentile};
+use crate::pauses;
 
 const LINKS: usize = 5_000;
 const AGENTS: usize = 10_000;
@@ -33,6 +34,8 @@ const AT_ONCE: usize = 64;
 /// Descriptors for as many connections, and some.
 const DESCRIPTORS: u64 = 15_000;
 const READS: usize = 5;
+/// About as long as the reads take.
+const PAUSES: Duration = Duration::from_secs(30);
 const FRAMEWORK: &str = "bench-framework";
 
 pub fn run(figures: &mut Figures) -> Result<()> {
@@ -85,7 +88,8 @@ fn tasks_and_reads(figures: &mut Figures, dir: &Path, per_agent: f64) -> Result<
     figures.note("updates that agents told meanwhile", &told.to_string());
     ensure!(told > 0, "no agent told of its tasks meanwhile, so that the master had nothing to do");
     figures.note("resident memory of the master after these", &format!("{:.0} MB", master.resident_mb()?));
-    drop((runtime, crowd));
+    drop((runtime, crowd, master));
+    figures.note("longest hold-up of a loop that does nothing, after it", &millis(pauses::longest(PAUSES)));
     Ok(())
 }
 

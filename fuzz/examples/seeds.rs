@@ -53,7 +53,7 @@ fn links() {
     from_agent("status", link::from_agent::Body::Status(status));
     let task = v1::TaskInfo { name: "t".into(), ..Default::default() };
     let run = link::RunTask { framework: Some(v1::FrameworkInfo::default()), task: Some(task) };
-    from_master("run", link::from_master::Body::RunTask(run));
+    from_master("run", run);
     from_master("ping", link::from_master::Body::Ping(link::Ping { sequence: 1, connected: true }));
 }
 

@@ -14,14 +14,16 @@ use schema::Schema;
 use std::path::{Path, PathBuf};
 
 /// Fields that would make each message of theirs large and are seldom there. Masters hold resources and tasks by the hundred
-/// thousand.
-const LARGE_AND_RARE: [&str; 6] = [
+/// thousand, and say little more than pings to their agents.
+const LARGE_AND_RARE: [&str; 8] = [
     ".mesos.v1.Resource.disk",
     ".mesos.v1.Resource.reservation",
     ".mesos.v1.Task.check",
     ".mesos.v1.Task.container",
     ".mesos.v1.Task.discovery",
     ".mesos.v1.Task.health_check",
+    ".tepui.link.v1.FromMaster.body.run_task",
+    ".tepui.link.v1.FromMaster.body.update_framework",
 ];
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {

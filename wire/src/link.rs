@@ -85,7 +85,7 @@ macro_rules! bodies {
     ($module:ident: $($message:ident),+) => {
         $(impl From<$message> for $module::Body {
             fn from(message: $message) -> Self {
-                $module::Body::$message(message)
+                $module::Body::$message(message.into())
             }
         })+
     };

@@ -96,7 +96,7 @@ impl State {
 
     fn obey(&mut self, now: Timestamp, body: Body, out: &mut Vec<Effect>) {
         match body {
-            Body::RunTask(run) => self.run_task(now, run, out),
+            Body::RunTask(run) => self.run_task(now, *run, out),
             Body::KillTask(kill) => self.kill_task(now, &kill, out),
             Body::Acknowledge(ack) => {
                 self.acknowledge(now, &ack.framework_id, &ack.task_id, &ack.uuid, out);

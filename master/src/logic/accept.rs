@@ -4,7 +4,6 @@ use std::collections::BTreeSet;
 
 use model::{AgentId, FrameworkId, OfferId, Resources, Role, TaskId, TaskState, Timestamp};
 use wire::link;
-use wire::link::from_master::Body;
 use wire::v1;
 use wire::v1::offer::Operation;
 use wire::v1::offer::operation::Type;
@@ -191,7 +190,7 @@ fn launch(
     }
     let task = launched(&framework_info, framework, &info, resources);
     let message = link::RunTask { framework: Some((*framework_info).clone()), task: Some(info) };
-    state.to_agent(&task.agent, Body::RunTask(message), out);
+    state.to_agent(&task.agent, message.into(), out);
     let key = (task.framework.clone(), task.id.clone());
     state.add_task(task);
     state.publish_added_task(&key, out);

@@ -10,7 +10,26 @@ use model::{AgentId, FrameworkId, OfferId, Resources, Role, TaskId, Timestamp, d
 use super::event::Offer;
 use super::inner::TaskKey;
 use super::state::{Agent, State, Task};
+use super::table::Vacancy;
 use crate::allocator::Free;
+
+/// Tasks of one agent whose rows are in the table already, to be counted together.
+#[derive(Default)]
+pub(super) struct Uncounted {
+    tasks: Vec<TaskKey>,
+    used: BTreeMap<FrameworkId, Resources>,
+}
+
+impl Uncounted {
+    fn note(&mut self, task: &Task) -> TaskKey {
+        let key = (task.framework.clone(), task.id.clone());
+        if !task.latest.is_terminal() {
+            self.used.entry(task.framework.clone()).or_default().add(&task.resources);
+        }
+        self.tasks.push(key.clone());
+        key
+    }
+}
 
 impl State {
     /// Adds a registered agent without tasks and offers.
@@ -65,12 +84,25 @@ impl State {
 
     /// Adds a task; its resources count as used unless it has ended.
     pub(super) fn add_task(&mut self, task: Task) {
-        let key = (task.framework.clone(), task.id.clone());
-        if !task.latest.is_terminal() {
-            self.use_resources(&task.agent, &task.framework, &task.resources);
+        let (agent, mut uncounted) = (task.agent.clone(), Uncounted::default());
+        self.tasks.insert(uncounted.note(&task), task);
+        self.count(&agent, &mut uncounted);
+    }
+
+    /// Adds a task where the table has none of its key. Its agent has to [`count`](State::count) it.
+    pub(super) fn add_task_at(&mut self, vacancy: Vacancy, task: Task, uncounted: &mut Uncounted) {
+        self.tasks.fill(vacancy, uncounted.note(&task), task);
+    }
+
+    /// Counts tasks of one agent that were added.
+    pub(super) fn count(&mut self, agent: &AgentId, uncounted: &mut Uncounted) {
+        if !uncounted.tasks.is_empty() {
+            let tasks = std::mem::take(&mut uncounted.tasks);
+            self.inner.tasks_of_agent.entry(agent.clone()).or_default().extend(tasks);
         }
-        self.inner.tasks_of_agent.entry(task.agent.clone()).or_default().insert(key.clone());
-        self.tasks.insert(key, task);
+        for (framework, resources) in std::mem::take(&mut uncounted.used) {
+            self.use_resources(agent, &framework, &resources);
+        }
     }
 
     /// Gives back what a task used, because its end is known, before its row may go.

@@ -12,6 +12,7 @@ use wire::v1::task_status::Reason;
 use super::effect::Effect;
 use super::event::{LinkId, ReportedTask};
 use super::inner::TaskKey;
+use super::ledger::Uncounted;
 use super::state::{State, Task};
 use super::status::{News, tell};
 use super::tally::Count;
@@ -132,17 +133,19 @@ fn adopt(
     for info in frameworks {
         frameworks::named_by_agent(state, now, agent, info, out);
     }
+    let mut uncounted = Uncounted::default();
     for mut task in tasks {
         if let Some(framework) = state.frameworks.get(&task.key.0) {
             // All of its tasks share one.
             task.key.0 = framework.id.clone();
         }
-        if let Some((key, was_unreachable)) = adopt_task(state, now, agent, task, out)
+        if let Some((key, was_unreachable)) = adopt_task(state, now, agent, task, &mut uncounted, out)
             && (tell == Tell::All || was_unreachable)
         {
             announce(state, now, &key, out);
         }
     }
+    state.count(agent, &mut uncounted);
 }
 
 /// Answers which task it is if it is new to the table, and whether it was unreachable before.
@@ -151,6 +154,7 @@ fn adopt_task(
     now: Timestamp,
     agent: &AgentId,
     report: ReportedTask,
+    uncounted: &mut Uncounted,
     out: &mut Vec<Effect>,
 ) -> Option<(TaskKey, bool)> {
     let (key, latest) = (&report.key, report.latest);
@@ -158,16 +162,21 @@ fn adopt_task(
         // The agent was told to shut the framework down.
         return None;
     }
-    if let Some(row) = state.tasks.get(key) {
-        if row.agent == *agent {
+    let vacancy = match state.tasks.look_up(key) {
+        Err(vacancy) => vacancy,
+        Ok(row) if row.agent == *agent => {
             let before = row.latest;
+            // It may be in the same report twice, and end with the second.
+            state.count(agent, uncounted);
             tasks::observe(state, key, latest);
             publish(state, now, key, before, out);
-        } else {
-            haunt(state, agent, report, out);
+            return None;
         }
-        return None;
-    }
+        Ok(_) => {
+            haunt(state, agent, report, out);
+            return None;
+        }
+    };
     let elsewhere = state.unreachable_tasks.get(key).is_some_and(|row| row.agent != *agent);
     if elsewhere || !state.frameworks.contains(&key.0) {
         haunt(state, agent, report, out);
@@ -180,7 +189,7 @@ fn adopt_task(
         if end == latest && report.unacknowledged == Some(end) {
             // It was sent, but perhaps to nobody: the agent sends it again, and until then it is what is known.
             state.take_completed(agent, key);
-            state.add_task(reported_task(agent, report, None));
+            state.add_task_at(vacancy, reported_task(agent, report, None), uncounted);
         } else {
             // An end was declared while the agent was away, and holds.
             haunt(state, agent, report, out);
@@ -189,7 +198,7 @@ fn adopt_task(
     }
     let was_unreachable = lost.as_ref().is_some_and(|task| task.unreachable_since.is_some());
     let key = key.clone();
-    state.add_task(reported_task(agent, report, lost));
+    state.add_task_at(vacancy, reported_task(agent, report, lost), uncounted);
     if was_unreachable {
         publish(state, now, &key, TaskState::Unreachable, out);
     } else {
@@ -309,6 +318,6 @@ impl State {
         out: &mut Vec<Effect>,
     ) {
         let framework = Some(info.clone());
-        self.to_agent(agent, Body::UpdateFramework(link::UpdateFramework { framework }), out);
+        self.to_agent(agent, link::UpdateFramework { framework }.into(), out);
     }
 }

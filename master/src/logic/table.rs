@@ -17,19 +17,27 @@ type Chunk<K, V> = Vec<(K, Arc<V>)>;
 pub struct Table<K, V> {
     // No chunk is empty.
     chunks: Arc<Vec<Arc<Chunk<K, V>>>>,
+    // For each chunk a key that is not beyond its first and is beyond the last of the chunk before: a look need not go
+    // into the memory of a dozen chunks to find the one.
+    starts: Arc<Vec<K>>,
     len: usize,
 }
 
 /// Where a key is, or would be.
+#[derive(Debug, PartialEq, Eq)]
 struct Place {
     chunk: usize,
     row: usize,
 }
 
+/// Where the row of a key belongs that has none, until the table changes.
+#[derive(Debug)]
+pub struct Vacancy(Place);
+
 impl<K, V> Table<K, V> {
     /// An empty table.
     pub fn new() -> Self {
-        Table { chunks: Arc::default(), len: 0 }
+        Table { chunks: Arc::default(), starts: Arc::default(), len: 0 }
     }
 
     /// How many rows there are.
@@ -52,7 +60,8 @@ impl<K, V> Table<K, V> {
         self.chunks.iter().flat_map(|chunk| chunk.iter().map(|(key, row)| (key, row)))
     }
 
-    /// Frees rows from the end that no other table shows, a chunk of them at most. Answers whether there are more.
+    /// Frees rows from the end that no other table shows, a chunk of them at most. Answers whether there are more. Nothing
+    /// is looked up in the table afterwards.
     pub fn shed(&mut self) -> bool {
         let Some(chunks) = Arc::get_mut(&mut self.chunks) else {
             *self = Table::new();
@@ -61,6 +70,10 @@ impl<K, V> Table<K, V> {
         for _ in 0..CHUNK {
             let Some(chunk) = chunks.pop() else { break };
             self.len -= chunk.len();
+            match Arc::get_mut(&mut self.starts) {
+                Some(starts) => drop(starts.pop()),
+                None => self.starts = Arc::default(),
+            }
             if Arc::strong_count(&chunk) == 1 {
                 break;
             }
@@ -90,6 +103,21 @@ impl<K: Ord + Clone, V> Table<K, V> {
         Some(&self.chunks[place.chunk][place.row].1)
     }
 
+    /// The row of a key, or where to put one in without looking again.
+    ///
+    /// # Errors
+    /// There is none.
+    pub fn look_up(&self, key: &K) -> Result<&Arc<V>, Vacancy> {
+        let place = self.find(key).map_err(Vacancy)?;
+        Ok(&self.chunks[place.chunk][place.row].1)
+    }
+
+    /// Puts a row in where [`look_up`](Table::look_up) found none for its key. Nothing changed in between.
+    pub fn fill(&mut self, vacancy: Vacancy, key: K, row: V) {
+        debug_assert_eq!(self.find(&key), Err(Place { ..vacancy.0 }), "the table changed since the look");
+        self.put(vacancy.0, key, Arc::new(row));
+    }
+
     /// Whether there is a row of that key.
     pub fn contains<Q>(&self, key: &Q) -> bool
     where
@@ -106,27 +134,33 @@ impl<K: Ord + Clone, V> Table<K, V> {
 
     /// Puts a shared row in; answers the row that was there.
     pub fn insert_arc(&mut self, key: K, row: Arc<V>) -> Option<Arc<V>> {
-        let found = self.find(&key);
-        let chunks = Arc::make_mut(&mut self.chunks);
-        match found {
+        match self.find(&key) {
             Ok(place) => {
+                let chunks = Arc::make_mut(&mut self.chunks);
                 let chunk = Arc::make_mut(&mut chunks[place.chunk]);
                 Some(std::mem::replace(&mut chunk[place.row].1, row))
             }
             Err(place) => {
-                self.len += 1;
-                let Some(chunk) = chunks.get_mut(place.chunk) else {
-                    chunks.push(Arc::new(vec![(key, row)]));
-                    return None;
-                };
-                let chunk = Arc::make_mut(chunk);
-                chunk.insert(place.row, (key, row));
-                if chunk.len() > CHUNK {
-                    let upper = chunk.split_off(CHUNK / 2);
-                    chunks.insert(place.chunk + 1, Arc::new(upper));
-                }
+                self.put(place, key, row);
                 None
             }
+        }
+    }
+
+    fn put(&mut self, place: Place, key: K, row: Arc<V>) {
+        self.len += 1;
+        let chunks = Arc::make_mut(&mut self.chunks);
+        let Some(chunk) = chunks.get_mut(place.chunk) else {
+            Arc::make_mut(&mut self.starts).push(key.clone());
+            chunks.push(Arc::new(vec![(key, row)]));
+            return;
+        };
+        let chunk = Arc::make_mut(chunk);
+        chunk.insert(place.row, (key, row));
+        if chunk.len() > CHUNK {
+            let upper = chunk.split_off(CHUNK / 2);
+            Arc::make_mut(&mut self.starts).insert(place.chunk + 1, upper[0].0.clone());
+            chunks.insert(place.chunk + 1, Arc::new(upper));
         }
     }
 
@@ -142,6 +176,7 @@ impl<K: Ord + Clone, V> Table<K, V> {
         let (_, row) = chunk.remove(place.row);
         if chunk.is_empty() {
             chunks.remove(place.chunk);
+            Arc::make_mut(&mut self.starts).remove(place.chunk);
         }
         self.len -= 1;
         Some(row)
@@ -177,8 +212,8 @@ impl<K: Ord + Clone, V> Table<K, V> {
         K: Borrow<Q>,
         Q: Ord + ?Sized,
     {
-        // The chunk before the first one that begins beyond the key.
-        let chunk = self.chunks.partition_point(|chunk| chunk[0].0.borrow() <= key).saturating_sub(1);
+        // The chunk before the first one that starts beyond the key.
+        let chunk = self.starts.partition_point(|start| start.borrow() <= key).saturating_sub(1);
         let Some(rows) = self.chunks.get(chunk) else { return Err(Place { chunk, row: 0 }) };
         match rows.binary_search_by(|(have, _)| have.borrow().cmp(key)) {
             Ok(row) => Ok(Place { chunk, row }),
@@ -213,7 +248,7 @@ impl<K: Ord + Clone, V> FromIterator<(K, Arc<V>)> for Table<K, V> {
 
 impl<K, V> Clone for Table<K, V> {
     fn clone(&self) -> Self {
-        Table { chunks: self.chunks.clone(), len: self.len }
+        Table { chunks: self.chunks.clone(), starts: self.starts.clone(), len: self.len }
     }
 }
 
@@ -238,6 +273,7 @@ mod tests {
     #[derive(Clone, Debug)]
     enum Op {
         Insert(u16, u32),
+        Fill(u16, u32),
         Remove(u16),
         Change(u16, u32),
         Snapshot,
@@ -246,6 +282,7 @@ mod tests {
     fn op() -> impl Strategy<Value = Op> {
         prop_oneof![
             4 => (0u16..700, any::<u32>()).prop_map(|(k, v)| Op::Insert(k, v)),
+            2 => (0u16..700, any::<u32>()).prop_map(|(k, v)| Op::Fill(k, v)),
             2 => (0u16..700).prop_map(Op::Remove),
             2 => (0u16..700, any::<u32>()).prop_map(|(k, v)| Op::Change(k, v)),
             1 => Just(Op::Snapshot),
@@ -267,6 +304,13 @@ mod tests {
                         let old = table.insert(k, v).map(|row| *row);
                         prop_assert_eq!(old, model.insert(k, v));
                     }
+                    Op::Fill(k, v) => match table.look_up(&k) {
+                        Ok(row) => prop_assert_eq!(Some(&**row), model.get(&k)),
+                        Err(vacancy) => {
+                            table.fill(vacancy, k, v);
+                            prop_assert_eq!(model.insert(k, v), None);
+                        }
+                    },
                     Op::Remove(k) => prop_assert_eq!(table.remove(&k).map(|row| *row), model.remove(&k)),
                     Op::Change(k, v) => {
                         prop_assert_eq!(table.get_mut(&k).map(|row| *row = v), model.get_mut(&k).map(|row| *row = v));
@@ -274,6 +318,9 @@ mod tests {
                     Op::Snapshot => snapshots.push((table.clone(), rows(&table))),
                 }
                 prop_assert_eq!(table.len(), model.len());
+                let bounds = table.starts.iter().zip(table.chunks.iter()).map(|(start, chunk)| (start, chunk[0].0));
+                prop_assert!(bounds.skip(1).all(|(start, first)| *start <= first), "{:?}", table.starts);
+                prop_assert_eq!(table.starts.len(), table.chunks.len());
             }
             prop_assert_eq!(rows(&table), model.iter().map(|(k, v)| (*k, *v)).collect::<Vec<_>>());
             let got: Vec<u16> = table.range(at..at + 90).map(|(k, _)| *k).collect();

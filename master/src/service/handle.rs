@@ -170,7 +170,10 @@ impl Handle {
     }
 
     async fn put(&self, input: Input) -> Result<(), Stopped> {
-        self.inputs.send(input).await.map_err(|_| Stopped)
+        // What waits for its turn is kept once: in a future of `send` it would be there twice.
+        let permit = self.inputs.reserve().await.map_err(|_| Stopped)?;
+        permit.send(input);
+        Ok(())
     }
 
     /// Tells that something happened; waits while the loop is behind.

@@ -1,6 +1,7 @@
 //! The agents' links: a gRPC stream each way. What comes in is checked and made an event; what goes out waits in a
 //! bounded outbox.
 
+use std::future::{Future as _, poll_fn};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
@@ -25,6 +26,8 @@ use crate::logic::{Event, Identity, LinkId, Proof};
 
 /// An agent must introduce itself within this time.
 const FIRST_MESSAGE: Duration = Duration::from_secs(15);
+/// The response to a link waits for its first message for so long, at most.
+const FIRST_ANSWER: Duration = Duration::from_secs(1);
 
 /// The gRPC service as a tower service.
 pub type LinkServer = AgentLinkServer<Links>;
@@ -32,7 +35,7 @@ pub type LinkServer = AgentLinkServer<Links>;
 /// The gRPC service of the agents' link.
 #[derive(Debug)]
 pub struct Links {
-    handle: Handle,
+    handle: Arc<Handle>,
     door: Door,
 }
 
@@ -88,7 +91,7 @@ impl Door {
 
 /// The service for the port's dispatcher.
 pub fn server(handle: Handle, door: Door) -> LinkServer {
-    AgentLinkServer::new(Links { handle, door })
+    AgentLinkServer::new(Links { handle: Arc::new(handle), door })
         .max_decoding_message_size(link::MAX_FROM_AGENT)
         .max_encoding_message_size(link::MAX_FROM_MASTER)
 }
@@ -162,10 +165,13 @@ impl AgentLink for Links {
             let why = format!("the agent has obeyed epoch {seen}, this master has {epoch}");
             return Err(Status::failed_precondition(why));
         }
-        let (link, drain) =
+        let (link, mut drain) =
             self.handle.link(lifeline, |link| first_event(link, hello)).await.map_err(|_| not_leading())?;
         let (_open, closed) = oneshot::channel();
-        tokio::spawn(read(self.handle.clone(), link, up, closed));
+        tokio::spawn(read(self.handle.clone(), link, Box::new(up), closed));
+        // So that the loop's answer goes out with the response, in one write instead of two. Without one in that time the
+        // agent is at least told that it is heard.
+        let _ = tokio::time::timeout(FIRST_ANSWER, drain.filled()).await;
         Ok(Response::new(Down::Loop { drain, _open }))
     }
 }
@@ -182,30 +188,48 @@ fn first_event(link: LinkId, hello: Hello) -> Event {
     }
 }
 
-/// Reads a link until either direction ends, and tells of that.
-async fn read(handle: Handle, link: LinkId, mut up: Streaming<FromAgent>, mut closed: oneshot::Receiver<()>) {
+/// Reads a link until either direction ends, and tells of that. A master has this once for each of its agents: messages
+/// become events before anything is waited for, and what is passed in is small.
+async fn read(
+    handle: Arc<Handle>,
+    link: LinkId,
+    mut up: Box<Streaming<FromAgent>>,
+    mut closed: oneshot::Receiver<()>,
+) {
     loop {
-        let message = tokio::select! {
-            message = up.message() => message,
-            _ = &mut closed => break,
-        };
-        let body = match message {
-            Ok(Some(message)) => message.body,
-            Ok(None) => break,
-            Err(status) => {
+        let said = poll_fn(|context| poll_event(link, &mut up, &mut closed, context)).await;
+        let over = said.is_none();
+        // Without a loop there is nobody to tell.
+        if handle.tell(said.unwrap_or(Event::LinkLost { link })).await.is_err() || over {
+            return;
+        }
+    }
+}
+
+/// The next thing that an agent says, or none when either direction ended.
+fn poll_event(
+    link: LinkId,
+    up: &mut Streaming<FromAgent>,
+    closed: &mut oneshot::Receiver<()>,
+    context: &mut Context<'_>,
+) -> Poll<Option<Event>> {
+    loop {
+        if Pin::new(&mut *closed).poll(context).is_ready() {
+            return Poll::Ready(None);
+        }
+        let body = match ready!(Pin::new(&mut *up).poll_next(context)) {
+            Some(Ok(message)) => message.body,
+            Some(Err(status)) => {
                 tracing::debug!(link = link.0, %status, "a link failed");
-                break;
+                return Poll::Ready(None);
             }
+            None => return Poll::Ready(None),
         };
         match event(link, body) {
+            Ok(Some(event)) => return Poll::Ready(Some(event)),
             // Mesos: an agent registers again and again until it is answered. On one link the first time is enough.
             Ok(None) => {
                 tracing::debug!(link = link.0, "a registration said again while the first one is written");
-            }
-            Ok(Some(event)) => {
-                if handle.tell(event).await.is_err() {
-                    return;
-                }
             }
             // An agent sends a status again until it is acknowledged: ending the link would not make it better.
             Err(why) => {
@@ -213,8 +237,6 @@ async fn read(handle: Handle, link: LinkId, mut up: Streaming<FromAgent>, mut cl
             }
         }
     }
-    // The loop has ended: nobody to tell.
-    let _ = handle.tell(Event::LinkLost { link }).await;
 }
 
 fn event(link: LinkId, body: Option<from_agent::Body>) -> Result<Option<Event>, String> {
@@ -245,4 +267,17 @@ fn update(link: LinkId, message: link::Status) -> Result<Event, String> {
     }
     let latest = known(message.latest_state).ok_or("a status with an unknown latest state")?;
     Ok(Event::TaskUpdate { link, framework, status: Box::new(status), latest })
+}
+
+#[cfg(test)]
+mod tests {
+    fn size<A, B, C, D, F>(_: impl Fn(A, B, C, D) -> F) -> usize {
+        size_of::<F>()
+    }
+
+    #[test]
+    fn reading_a_link_takes_little_memory() {
+        let size = size(super::read);
+        assert!(size <= 1024, "{size} bytes");
+    }
 }

@@ -2,6 +2,7 @@
 //! cost a bounded amount of memory and never hold up the loop.
 
 use std::collections::VecDeque;
+use std::future::poll_fn;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -172,6 +173,21 @@ impl<T> Drop for Outbox<T> {
     }
 }
 
+impl<T> Drain<T> {
+    /// Waits until there is something in it, or nothing will come any more.
+    pub async fn filled(&mut self) {
+        poll_fn(|context| {
+            let mut queue = self.0.lock();
+            if queue.closed || !queue.items.is_empty() {
+                return Poll::Ready(());
+            }
+            queue.waker = Some(context.waker().clone());
+            Poll::Pending
+        })
+        .await;
+    }
+}
+
 impl<T> Stream for Drain<T> {
     type Item = T;
 
@@ -219,6 +235,21 @@ mod tests {
         }
         drop(outbox);
         assert_eq!(drain.collect::<Vec<_>>().await, [0, 1, 2]);
+    }
+
+    #[tokio::test]
+    async fn it_is_known_when_there_is_something_in_it_or_never_will_be() {
+        let budget = budget(1 << 20, 1 << 20, Duration::from_secs(60));
+        let (full, mut drain) = outbox(&budget);
+        const SOON: Duration = Duration::from_secs(30);
+        // Waiting begins before there is something to wait for.
+        let (filled, ()) =
+            tokio::join!(tokio::time::timeout(SOON, drain.filled()), async { full.push(1).unwrap() });
+        filled.expect("woken by the first");
+        assert_eq!(drain.next().await, Some(1));
+        let (over, ()) = tokio::join!(tokio::time::timeout(SOON, drain.filled()), async { drop(full) });
+        over.expect("woken by the end");
+        assert_eq!(drain.next().await, None);
     }
 
     #[tokio::test]

@@ -106,6 +106,6 @@ impl Agent {
         let message = self.message().await.expect("the link is open");
         assert_eq!(message.epoch, self.epoch);
         let Some(from_master::Body::RunTask(run)) = message.body else { panic!("{message:?}") };
-        run
+        *run
     }
 }
