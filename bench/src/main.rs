@@ -12,6 +12,7 @@ mod figures;
 mod launch;
 mod pauses;
 mod pull;
+mod reads;
 mod scale;
 mod throughput;
 

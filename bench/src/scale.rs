@@ -11,10 +11,8 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
-use coordination::LeaderAddress;
 use model::Role;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-use sdk::http::{Ask, Http};
 use tokio::sync::{Semaphore, mpsc, watch};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::transport::Endpoint;
@@ -23,8 +21,8 @@ use wire::link::{self, FromAgent, Pong, Register, Reregister, from_agent, from_m
 use wire::v1;
 
 use crate::cluster::{Process, free_port, sibling, wait_for_port};
-use crate::figures::{Figures, millis, percentile};
-use crate::pauses;
+use crate::figures::{Figures, millis};
+use crate::reads;
 
 const LINKS: usize = 5_000;
 const AGENTS: usize = 10_000;
@@ -33,9 +31,6 @@ const TASKS_PER_AGENT: usize = 10;
 const AT_ONCE: usize = 64;
 /// Descriptors for as many connections, and some.
 const DESCRIPTORS: u64 = 15_000;
-const READS: usize = 5;
-/// About as long as the reads take.
-const PAUSES: Duration = Duration::from_secs(30);
 const FRAMEWORK: &str = "bench-framework";
 
 pub fn run(figures: &mut Figures) -> Result<()> {
@@ -83,13 +78,12 @@ fn tasks_and_reads(figures: &mut Figures, dir: &Path, per_agent: f64) -> Result<
         &format!("{:.2} KB", tasks_kb / (AGENTS * TASKS_PER_AGENT) as f64),
     );
     crowd.busy.store(true, Ordering::Relaxed);
-    runtime.block_on(read_state(figures, port, storm_over))?;
+    runtime.block_on(reads::read_state(figures, port, storm_over))?;
     let told = crowd.updates.load(Ordering::Relaxed);
     figures.note("updates that agents told meanwhile", &told.to_string());
     ensure!(told > 0, "no agent told of its tasks meanwhile, so that the master had nothing to do");
     figures.note("resident memory of the master after these", &format!("{:.0} MB", master.resident_mb()?));
-    drop((runtime, crowd, master));
-    figures.note("longest hold-up of a loop that does nothing, after it", &millis(pauses::longest(PAUSES)));
+    drop((runtime, crowd));
     Ok(())
 }
 
@@ -336,58 +330,4 @@ pub fn task(_: usize) -> v1::Task {
         status_update_uuid: Some(vec![7; 16].into()),
         ..Default::default()
     }
-}
-
-/// Reads the whole state in each of its forms, while the master's loop goes on.
-async fn read_state(figures: &mut Figures, port: u16, storm_over: Instant) -> Result<()> {
-    let to: LeaderAddress = format!("127.0.0.1:{port}").parse()?;
-    let http = Http::new();
-    while hold_up(&http, &to).await?.1 >= storm_over.elapsed() {
-        // What the loop did while all agents came back is still in its window, for two minutes at most.
-        tokio::time::sleep(Duration::from_secs(1)).await;
-    }
-    let mut longest = (0.0, 0.0);
-    let get_state = |content_type: &'static str| {
-        let call =
-            v1::master::Call { r#type: Some(v1::master::call::Type::GetState.into()), ..Default::default() };
-        let media = if content_type.ends_with("json") {
-            wire::media::Media::Json
-        } else {
-            wire::media::Media::Protobuf
-        };
-        Ask::post("/api/v1", content_type, wire::media::encode_message(media, &call))
-            .header(http::header::ACCEPT, content_type)
-    };
-    let forms = [
-        ("/state", Ask::get("/state")),
-        ("GET_STATE in JSON", get_state("application/json")),
-        ("GET_STATE in protobuf", get_state("application/x-protobuf")),
-    ];
-    for (name, ask) in forms {
-        let ask = Ask { limit: 1 << 30, timeout: Duration::from_secs(120), ..ask };
-        let (mut times, mut size) = (Vec::new(), 0);
-        for _ in 0..READS {
-            let started = Instant::now();
-            let reply = http.ask(&to, &ask).await?;
-            ensure!(reply.status.is_success(), "{name}: {}", reply.message());
-            times.push(started.elapsed());
-            size = reply.body.len();
-        }
-        let text = format!("{} ({} MB)", millis(percentile(&times, 50)), size >> 20);
-        figures.note(&format!("{name} of 10,000 agents and 100,000 tasks"), &text);
-        let (held_up, _) = hold_up(&http, &to).await?;
-        longest = if held_up.0 > longest.0 { held_up } else { longest };
-    }
-    figures.at_most("longest hold-up of the master's loop meanwhile", longest.0, " ms", 5.0);
-    figures.note("of it on a processor", &format!("{:.2} ms", longest.1));
-    Ok(())
-}
-
-/// The longest turn of the master's loop in ms, what of it was on a processor, and how far that looks back.
-async fn hold_up(http: &Http, to: &LeaderAddress) -> Result<((f64, f64), Duration)> {
-    let metrics = http.ask(to, &Ask::get("/metrics/snapshot")).await?;
-    let metrics: serde_json::Value = serde_json::from_slice(&metrics.body)?;
-    let of = |key: &str| metrics[key].as_f64().with_context(|| format!("the master tells no {key}"));
-    let window = Duration::try_from_secs_f64(of("tepui/loop/longest_window_secs")?)?;
-    Ok(((of("tepui/loop/longest_ms")?, of("tepui/loop/longest_ran_ms")?), window))
 }

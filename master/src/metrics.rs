@@ -1,6 +1,7 @@
 //! The master's metrics by Mesos' keys, read from a view and from what the service measures.
 
 use std::sync::Arc;
+use std::time::UNIX_EPOCH;
 
 use model::{Milli, Resources, Role, TaskState, Timestamp};
 use serving::metrics::{Kind, Snapshot};
@@ -98,6 +99,8 @@ fn process(snapshot: &mut Snapshot, about: &About, now: &Now) {
     let told = now.vitals.told();
     let longest = told.longest_lately();
     snapshot.gauge("tepui/loop/longest_ms", longest.took.as_secs_f64() * 1000.0);
+    let ended = longest.ended.and_then(|at| at.duration_since(UNIX_EPOCH).ok()).unwrap_or_default();
+    snapshot.gauge("tepui/loop/longest_at_secs", ended.as_secs_f64());
     snapshot.gauge("tepui/loop/longest_ran_ms", longest.ran.as_secs_f64() * 1000.0);
     snapshot.gauge("tepui/loop/longest_window_secs", told.longest_window().as_secs_f64());
     snapshot.counter("tepui/loop/turns", now.vitals.turns());

@@ -189,7 +189,10 @@ fn adopt_task(
         if end == latest && report.unacknowledged == Some(end) {
             // It was sent, but perhaps to nobody: the agent sends it again, and until then it is what is known.
             state.take_completed(agent, key);
+            let key = key.clone();
             state.add_task_at(vacancy, reported_task(agent, report, None), uncounted);
+            // It may have been known from what its agent remembers, of which operators hear nothing.
+            state.publish_added_task(&key, out);
         } else {
             // An end was declared while the agent was away, and holds.
             haunt(state, agent, report, out);

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use coordination::{Leadership, Tenure};
 use model::{Resources, Timestamp};
@@ -212,7 +212,8 @@ impl Driver {
         if took > LONG_TURN {
             tracing::warn!(?took, things = TURN - left, "one turn of the loop held up all others");
         }
-        self.handle.vitals().turn(Turn { took, ran: clock::of_thread().saturating_sub(ran) });
+        let ran = clock::of_thread().saturating_sub(ran);
+        self.handle.vitals().turn(Turn { took, ran, ended: Some(SystemTime::now()) });
     }
 
     /// What waits, without waiting for it.

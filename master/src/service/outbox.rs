@@ -214,8 +214,12 @@ impl<T> Drop for Drain<T> {
 
 #[cfg(test)]
 mod tests {
+    use std::pin::pin;
+    use std::task::Wake;
+
+    use futures_util::{FutureExt as _, StreamExt as _};
+
     use super::*;
-    use futures_util::StreamExt as _;
 
     impl Weight for u32 {
         fn weight(&self) -> usize {
@@ -237,19 +241,32 @@ mod tests {
         assert_eq!(drain.collect::<Vec<_>>().await, [0, 1, 2]);
     }
 
-    #[tokio::test]
-    async fn it_is_known_when_there_is_something_in_it_or_never_will_be() {
+    /// Counts how often it was woken.
+    struct Woken(AtomicUsize);
+
+    impl Wake for Woken {
+        fn wake(self: Arc<Self>) {
+            self.0.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    #[test]
+    fn who_waits_for_something_in_it_is_woken_by_that_and_by_the_end() {
         let budget = budget(1 << 20, 1 << 20, Duration::from_secs(60));
-        let (full, mut drain) = outbox(&budget);
-        const SOON: Duration = Duration::from_secs(30);
-        // Waiting begins before there is something to wait for.
-        let (filled, ()) =
-            tokio::join!(tokio::time::timeout(SOON, drain.filled()), async { full.push(1).unwrap() });
-        filled.expect("woken by the first");
-        assert_eq!(drain.next().await, Some(1));
-        let (over, ()) = tokio::join!(tokio::time::timeout(SOON, drain.filled()), async { drop(full) });
-        over.expect("woken by the end");
-        assert_eq!(drain.next().await, None);
+        let (outbox, mut drain) = outbox(&budget);
+        let woken = Arc::new(Woken(AtomicUsize::new(0)));
+        let waker = Waker::from(woken.clone());
+        let context = &mut Context::from_waker(&waker);
+        let mut look = |drain: &mut Drain<u32>| pin!(drain.filled()).poll(context).is_ready();
+        assert!(!look(&mut drain));
+        outbox.push(1).unwrap();
+        assert_eq!(woken.0.load(Ordering::Relaxed), 1);
+        assert!(look(&mut drain) && look(&mut drain), "nothing is taken out by it");
+        assert_eq!(drain.next().now_or_never(), Some(Some(1)));
+        assert!(!look(&mut drain));
+        drop(outbox);
+        assert_eq!(woken.0.load(Ordering::Relaxed), 2);
+        assert!(look(&mut drain));
     }
 
     #[tokio::test]

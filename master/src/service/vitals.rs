@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use model::Timestamp;
 use serving::metrics::Timer;
@@ -46,6 +46,8 @@ pub struct Turn {
     pub took: Duration,
     /// Of it, on a processor. The rest went to other threads, or was waited for memory.
     pub ran: Duration,
+    /// When it ended. None of a turn that there wasn't.
+    pub ended: Option<SystemTime>,
 }
 
 impl Default for Vitals {

@@ -220,6 +220,40 @@ async fn the_registry_survives_a_restart_and_tasks_come_back() {
 }
 
 #[tokio::test]
+async fn a_task_that_is_in_a_report_twice_counts_once() {
+    let master = start(config()).await;
+    let to = master.address();
+    let framework =
+        v1::FrameworkInfo { id: Some(v1::FrameworkId { value: "F".to_owned() }), ..scheduler::info(&[]) };
+    let resources = model::resources::parse("cpus:1;mem:32", &model::Role::any()).unwrap();
+    let resources = resources.allocated_to(Some(&model::Role::any()));
+    for (n, (second, used)) in
+        [(TaskState::TaskRunning, 1.0), (TaskState::TaskFinished, 0.0)].into_iter().enumerate()
+    {
+        let (id, hostname) = (format!("earlier-S{n}"), format!("a{n}"));
+        let task = |state: TaskState| v1::Task {
+            task_id: v1::TaskId { value: format!("T{n}") },
+            framework_id: framework.id.clone().unwrap(),
+            agent_id: v1::AgentId { value: id.clone() },
+            state: state.into(),
+            resources: resources.to_wire(),
+            ..Default::default()
+        };
+        let hello = link::Reregister {
+            tasks: vec![task(TaskState::TaskRunning), task(second)],
+            frameworks: vec![framework.clone()],
+            address: format!("127.0.0.1:{}", 6000 + n),
+            ..agent::reregister(&hostname, &id)
+        };
+        let _agent = Agent::registered(to, hello).await;
+        let agents = get(to, "/slaves").await.json();
+        let row = agents["slaves"].as_array().unwrap().iter().find(|row| row["id"] == id.as_str()).unwrap();
+        assert_eq!(row["used_resources"]["cpus"], used, "{second:?}");
+    }
+    master.stop().await.unwrap();
+}
+
+#[tokio::test]
 async fn an_operator_declares_an_agent_gone() {
     let directory = tempfile::tempdir().unwrap();
     let master = start(with_file(directory.path())).await;

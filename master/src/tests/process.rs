@@ -1,6 +1,7 @@
 //! What every process of Mesos' answers: metrics, levels of the log, files, the machine, compressed answers.
 
 use std::io::Read as _;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use expect_test::expect_file;
 use http::{Method, StatusCode};
@@ -22,6 +23,7 @@ fn keys(page: &Value, framework: &str) -> String {
 /// metrics.txt: the keys that apply, and GET_METRICS tells the same.
 #[tokio::test]
 async fn metrics_have_the_keys_of_mesos() {
+    let began = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs_f64();
     let master = start(config()).await;
     let to = master.address();
     let _agent = Agent::registered(to, agent::register("a1")).await;
@@ -47,6 +49,9 @@ async fn metrics_have_the_keys_of_mesos() {
     ] {
         assert_eq!(page[key], value, "{key}");
     }
+    let at = page["tepui/loop/longest_at_secs"].as_f64().unwrap();
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs_f64();
+    assert!(began <= at && at <= now, "{began} <= {at} <= {now}");
     let own = |rest: &str| page[format!("master/frameworks/test/{framework}/{rest}")].clone();
     assert_eq!(
         (own("offers/sent"), own("calls/subscribe"), own("events/offers")),
