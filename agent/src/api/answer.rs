@@ -1,14 +1,13 @@
 //! Answers: made of a status, a type and bytes, compressed for those who accept it.
 
 use bytes::Bytes;
-use http::header::{
-    ALLOW, CONTENT_DISPOSITION, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, HeaderValue, WWW_AUTHENTICATE,
-};
-use http::{HeaderMap, Method, Request, Response, StatusCode};
+use http::header::{CONTENT_DISPOSITION, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, HeaderValue};
+use http::{HeaderMap, Request, Response, StatusCode};
 use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt, Full, LengthLimitError, Limited, StreamBody};
 use hyper::body::{Frame, Incoming};
 use security::Stop;
+use serving::answers::{self, text};
 use serving::files::Download;
 use serving::sending::Sending;
 use tokio_stream::StreamExt as _;
@@ -28,47 +27,16 @@ pub(super) type Whole = Response<Bytes>;
 /// An answer that ends the handling of a request. Boxed, because answers are large and errors rare.
 pub(super) type Refusal = Box<Whole>;
 
-pub(super) fn empty(status: StatusCode) -> Whole {
-    let mut response = Response::new(Bytes::new());
-    *response.status_mut() = status;
-    response
-}
-
-pub(super) fn text(status: StatusCode, message: &str) -> Whole {
-    with_type(status, "text/plain; charset=utf-8", message.to_owned().into())
-}
-
-pub(super) fn with_type(status: StatusCode, content_type: &'static str, bytes: Bytes) -> Whole {
-    let mut response = Response::new(bytes);
-    *response.status_mut() = status;
-    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
-    response
-}
-
 pub(super) fn refuse(status: StatusCode, message: &str) -> Refusal {
     Box::new(text(status, message))
 }
 
 /// The answer to whom the gate doesn't let through.
 pub(super) fn stop(stop: Stop) -> Refusal {
-    let unauthorized = match stop {
-        Stop::Forbidden(why) => return refuse(StatusCode::FORBIDDEN, &why),
-        Stop::Unauthorized(unauthorized) => unauthorized,
-    };
-    let mut response = text(StatusCode::UNAUTHORIZED, unauthorized.message);
-    if let Ok(challenges) = HeaderValue::try_from(unauthorized.challenges) {
-        response.headers_mut().insert(WWW_AUTHENTICATE, challenges);
+    match stop {
+        Stop::Forbidden(why) => refuse(StatusCode::FORBIDDEN, &why),
+        Stop::Unauthorized(why) => Box::new(answers::unauthorized(why.message, &why.challenges)),
     }
-    Box::new(response)
-}
-
-pub(super) fn need_post(method: &Method) -> Result<(), Refusal> {
-    if method == Method::POST {
-        return Ok(());
-    }
-    let mut response = text(StatusCode::METHOD_NOT_ALLOWED, &format!("Expecting POST, received '{method}'"));
-    response.headers_mut().insert(ALLOW, HeaderValue::from_static("POST"));
-    Err(Box::new(response))
 }
 
 /// Mesos: answers are compressed from 1024 bytes on, if the client accepts that.

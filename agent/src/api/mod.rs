@@ -18,6 +18,7 @@ use http::{Request, Response, StatusCode};
 use hyper::body::Incoming;
 use security::Gate;
 use serde_json::{Value, json};
+use serving::answers::{empty, need_post, text, with_type};
 use serving::files::{Attached, FilesError};
 use serving::metrics::Pace;
 use serving::routes::NoRoute;
@@ -31,7 +32,7 @@ use crate::containerizer::Containerizer;
 use crate::logic::View;
 use crate::service::{DiskUsage, Paths, Reader};
 pub(crate) use answer::Body;
-use answer::{Refusal, Whole, at_once, compressed, empty, in_parts, refuse, text, with_type};
+use answer::{Refusal, Whole, at_once, compressed, in_parts, refuse};
 use routes::{PROCESS, Page, ROUTES, Route};
 
 /// What an agent tells about itself.

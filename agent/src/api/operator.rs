@@ -12,8 +12,8 @@ use wire::v1::agent::call::{self, Type};
 use wire::v1::agent::response::{self, Type as Answer};
 use wire::v1::agent::{Call, Response as Message};
 
-use super::answer::{need_post, read_body};
-use super::{Api, Refusal, Whole, empty, held, refuse, show, usage, with_type};
+use super::answer::read_body;
+use super::{Api, Refusal, Whole, empty, held, need_post, refuse, show, usage, with_type};
 use crate::logic::{Event, Stage};
 
 /// The signals that end containers.

@@ -43,13 +43,6 @@ pub enum Body {
     Link(tonic::body::Body),
 }
 
-impl Body {
-    /// Nothing.
-    pub fn empty() -> Body {
-        Body::Bytes(Bytes::new())
-    }
-}
-
 impl From<Bytes> for Body {
     fn from(bytes: Bytes) -> Body {
         Body::Bytes(bytes)

@@ -16,8 +16,8 @@ mod stream;
 use std::sync::Arc;
 
 use coordination::Leader;
-use http::header::{ALLOW, CONTENT_TYPE, HeaderValue, LOCATION, WWW_AUTHENTICATE};
-use http::{Method, Request, Response, StatusCode, Uri};
+use http::header::{HeaderValue, LOCATION};
+use http::{Request, Response, StatusCode, Uri};
 use hyper::body::Incoming;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 
@@ -33,6 +33,7 @@ use crate::service::{Handle, Lifeline, Stopped};
 use crate::view::View;
 use routes::Route;
 use security::{Gate, Stop};
+use serving::answers::{self, empty, need_post, text, with_type};
 use serving::metrics::Pace;
 use serving::routes::NoRoute;
 use serving::sending::{self, Room};
@@ -231,41 +232,10 @@ impl Api {
 
 /// The answer to whom the gate doesn't let through.
 fn stop(stop: Stop) -> Refusal {
-    let unauthorized = match stop {
-        Stop::Forbidden(why) => return refuse(StatusCode::FORBIDDEN, &why),
-        Stop::Unauthorized(unauthorized) => unauthorized,
-    };
-    let mut response = text(StatusCode::UNAUTHORIZED, unauthorized.message);
-    if let Ok(challenges) = HeaderValue::try_from(unauthorized.challenges) {
-        response.headers_mut().insert(WWW_AUTHENTICATE, challenges);
+    match stop {
+        Stop::Forbidden(why) => refuse(StatusCode::FORBIDDEN, &why),
+        Stop::Unauthorized(why) => Box::new(answers::unauthorized(why.message, &why.challenges)),
     }
-    Box::new(response)
-}
-
-fn need_post(method: &Method) -> Result<(), Refusal> {
-    if method == Method::POST {
-        return Ok(());
-    }
-    let mut response = text(StatusCode::METHOD_NOT_ALLOWED, &format!("Expecting POST, received '{method}'"));
-    response.headers_mut().insert(ALLOW, HeaderValue::from_static("POST"));
-    Err(Box::new(response))
-}
-
-fn empty(status: StatusCode) -> Response<Body> {
-    let mut response = Response::new(Body::empty());
-    *response.status_mut() = status;
-    response
-}
-
-fn text(status: StatusCode, message: &str) -> Response<Body> {
-    with_type(status, "text/plain; charset=utf-8", message.to_owned().into())
-}
-
-fn with_type(status: StatusCode, content_type: &'static str, bytes: bytes::Bytes) -> Response<Body> {
-    let mut response = Response::new(Body::from(bytes));
-    *response.status_mut() = status;
-    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
-    response
 }
 
 fn refuse(status: StatusCode, message: &str) -> Refusal {
