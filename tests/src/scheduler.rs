@@ -6,7 +6,7 @@ use std::time::Duration;
 use master::logic::{CallId, Event, OfferOut, Refused, SchedulerAction, SchedulerEvent, StreamId};
 use model::{AgentId, FrameworkId, OfferId, TaskId, TaskState, Timestamp};
 use wire::v1;
-use wire::v1::task_status::Source;
+use wire::v1::task_status::{Reason, Source};
 
 use crate::agent_node::AgentNode;
 use crate::detectors::Seeker;
@@ -68,6 +68,8 @@ pub struct Scheduler {
     pub tasks: BTreeMap<TaskId, Known>,
     /// Of these, what it asked to be killed.
     pub unwanted: BTreeSet<TaskId>,
+    /// What it would have launched, had the call not been refused.
+    refused: BTreeSet<TaskId>,
     launched: u64,
     offers: BTreeMap<OfferId, OfferOut>,
     /// Calls sent, and the latest of them that has arrived.
@@ -88,6 +90,7 @@ impl Scheduler {
             ending: false,
             tasks: BTreeMap::new(),
             unwanted: BTreeSet::new(),
+            refused: BTreeSet::new(),
             launched: 0,
             offers: BTreeMap::new(),
             called: 0,
@@ -255,8 +258,14 @@ impl World {
         let id = TaskId::from(&status.task_id);
         let agent = status.agent_id.as_ref().map(AgentId::from);
         let outdated = status.source() == Source::Master && self.is_superseded(life);
-        let Scheduler { info, tasks, id: framework, .. } = &mut self.schedulers[index];
+        let Scheduler { info, tasks, refused, id: framework, .. } = &mut self.schedulers[index];
         let Some(known) = tasks.get_mut(&id) else {
+            // A call that reached a process while that was stopped is refused much later: it had been asked about by then.
+            use TaskState::{Killing, Running, Staging, Starting};
+            let runs = matches!(state, Staging | Starting | Running | Killing);
+            if refused.contains(&id) && status.reason() == Reason::Reconciliation && !runs {
+                return;
+            }
             return self.broken(format!("scheduler {index} hears of task {id}, which it never launched"));
         };
         known.last = Some(state);
@@ -416,7 +425,9 @@ impl World {
     /// A refused call launched nothing.
     pub(crate) fn refused(&mut self, call: &Call) {
         for task in &call.launches {
-            self.schedulers[call.scheduler].tasks.remove(task);
+            let scheduler = &mut self.schedulers[call.scheduler];
+            scheduler.tasks.remove(task);
+            scheduler.refused.insert(task.clone());
         }
     }
 
