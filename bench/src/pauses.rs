@@ -43,7 +43,7 @@ impl Pauses {
             });
         }
         drop(ready);
-        let placed = all_ready.iter().filter(|placed| *placed).count();
+        let placed = all_ready.iter().take(processors).filter(|placed| *placed).count();
         if processors < 2 || placed < processors {
             pauses.late.clear();
         }

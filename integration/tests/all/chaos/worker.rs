@@ -186,7 +186,7 @@ impl Worker {
         let name = format!("t{number}");
         let mut task = json!({
             "name": name, "task_id": {"value": name}, "agent_id": offer["agent_id"],
-            "resources": [scalar("cpus", 0.1), scalar("mem", 32.0)],
+            "resources": [scalar("cpus", 0.05), scalar("mem", 32.0)],
         });
         task["command"] = shell(kind.command());
         let fate = Fate {
