@@ -114,6 +114,15 @@ mod tests {
     }
 
     #[test]
+    fn watching_begins_and_ends() {
+        let pauses = Pauses::watch();
+        let (from, over) = (SystemTime::now().duration_since(UNIX_EPOCH).unwrap(), pauses.over.clone());
+        assert!(pauses.within((from, from)).is_zero());
+        drop(pauses);
+        assert!(over.load(Ordering::Relaxed));
+    }
+
+    #[test]
     fn the_machine_stood_still_when_no_processor_ran() {
         let late = |spans: &[Span]| Arc::new(Mutex::new(spans.to_vec()));
         let first = late(&[span(10, 20), span(30, 36), span(50, 60)]);

@@ -11,10 +11,6 @@ use crate::figures::{Figures, millis, percentile};
 use crate::pauses::{Pauses, Span};
 
 const READS: usize = 5;
-/// How often all is read until the machine stands still in none of the longest turns.
-const ROUNDS: usize = 4;
-/// The longest hold-up that is fine, in ms.
-const BOUND: f64 = 5.0;
 
 /// The longest turn of a master's loop lately.
 #[derive(Clone, Copy, Default)]
@@ -30,40 +26,10 @@ struct Turn {
 }
 
 /// Reads the whole state in each of its forms, while the master's loop goes on. What it did until `since` doesn't count.
-///
-/// The longest turn hides all others. When the machine stood still in it, and it is too long with that, all is read once
-/// more.
-pub async fn read_state(figures: &mut Figures, port: u16, mut since: Instant) -> Result<()> {
+pub async fn read_state(figures: &mut Figures, port: u16, since: Instant) -> Result<()> {
     let to: LeaderAddress = format!("127.0.0.1:{port}").parse()?;
-    let (http, pauses) = (Http::new(), Pauses::watch());
-    let (mut round, mut all) = (1, Vec::new());
-    let (turn, still) = loop {
-        let (turn, times) = read_all(&http, &to, since).await?;
-        all.push(times);
-        let still = pauses.within(turn.span).as_secs_f64() * 1e3;
-        if round == ROUNDS || turn.took <= BOUND || still < 1.0 {
-            break (turn, still);
-        }
-        let text = format!("{:.2} ms, in which the machine stood still for {still:.2} ms", turn.took);
-        figures.note("reading again after a hold-up of the loop of", &text);
-        (round, since) = (round + 1, Instant::now());
-    };
-    for (name, time, size) in all.pop().unwrap_or_default() {
-        let text = format!("{} ({} MB)", millis(time), size >> 20);
-        figures.note(&format!("{name} of 10,000 agents and 100,000 tasks"), &text);
-    }
-    figures.at_most("longest hold-up of the master's loop meanwhile", turn.took - still, " ms", BOUND);
-    figures.note("of it on a processor", &format!("{:.2} ms", (turn.ran - still).max(0.0)));
-    figures.note("in which the machine stood still besides", &format!("{still:.2} ms"));
-    figures.note("longest time for which the machine stood still meanwhile", &millis(pauses.longest()));
-    Ok(())
-}
-
-/// Forms of the state with the median of the times that they took, and their bytes.
-type Times = Vec<(&'static str, Duration, usize)>;
-
-async fn read_all(http: &Http, to: &LeaderAddress, since: Instant) -> Result<(Turn, Times)> {
-    while longest_turn(http, to).await?.window >= since.elapsed() {
+    let http = Http::new();
+    while longest_turn(&http, &to).await?.window >= since.elapsed() {
         // For two minutes at most.
         tokio::time::sleep(Duration::from_secs(1)).await;
     }
@@ -78,22 +44,27 @@ async fn read_all(http: &Http, to: &LeaderAddress, since: Instant) -> Result<(Tu
         ("GET_STATE in JSON", get_state(wire::media::Media::Json, "application/json")),
         ("GET_STATE in protobuf", get_state(wire::media::Media::Protobuf, "application/x-protobuf")),
     ];
-    let (mut longest, mut all) = (Turn::default(), Vec::new());
+    let (pauses, mut longest) = (Pauses::watch(), Turn::default());
     for (name, ask) in forms {
         let ask = Ask { limit: 1 << 30, timeout: Duration::from_secs(120), ..ask };
         let (mut times, mut size) = (Vec::new(), 0);
         for _ in 0..READS {
             let started = Instant::now();
-            let reply = http.ask(to, &ask).await?;
+            let reply = http.ask(&to, &ask).await?;
             ensure!(reply.status.is_success(), "{name}: {}", reply.message());
             times.push(started.elapsed());
             size = reply.body.len();
         }
-        all.push((name, percentile(&times, 50), size));
-        let turn = longest_turn(http, to).await?;
+        let text = format!("{} ({} MB)", millis(percentile(&times, 50)), size >> 20);
+        figures.note(&format!("{name} of 10,000 agents and 100,000 tasks"), &text);
+        let turn = longest_turn(&http, &to).await?;
         longest = if turn.took > longest.took { turn } else { longest };
     }
-    Ok((longest, all))
+    figures.at_most("longest hold-up of the master's loop meanwhile", longest.took, " ms", 5.0);
+    figures.note("of it on a processor", &format!("{:.2} ms", longest.ran));
+    figures.note("of it the machine stood still", &millis(pauses.within(longest.span)));
+    figures.note("longest time for which the machine stood still meanwhile", &millis(pauses.longest()));
+    Ok(())
 }
 
 async fn longest_turn(http: &Http, to: &LeaderAddress) -> Result<Turn> {

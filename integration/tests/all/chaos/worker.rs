@@ -184,6 +184,7 @@ impl Worker {
             _ => Kind::Finishes,
         };
         let name = format!("t{number}");
+        // Little enough for an hour's lasting tasks to fit into the agents.
         let mut task = json!({
             "name": name, "task_id": {"value": name}, "agent_id": offer["agent_id"],
             "resources": [scalar("cpus", 0.05), scalar("mem", 32.0)],
