@@ -75,7 +75,7 @@ pub fn archive_listing(bytes: &[u8]) {
 /// A whole archive of `docker save`, as a file.
 pub fn archive(file: &Path) {
     if let Ok(ImageName::Archive(name)) = format!("docker-archive:{}", file.display()).parse() {
-        let _ = crate::local::ArchiveSource::open(&name, &Limits::default());
+        let _ = crate::local::ArchiveSource::open(&name, &Limits::default(), None);
     }
 }
 

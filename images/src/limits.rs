@@ -29,12 +29,15 @@ pub struct Limits {
     pub idle_timeout: Duration,
     /// Bytes a second below which a body, measured over [`Limits::idle_timeout`], counts as stalled.
     pub least_rate: u64,
-    /// How often a request or a broken body is tried again.
+    /// How often a request or a broken body is tried again; less often when each try takes long.
     pub retries: u32,
     /// The first pause before a retry; it doubles each time, and is shortened by up to a half at random.
     pub first_pause: Duration,
-    /// The longest pause before a retry, also when a registry asks for a longer one.
+    /// The longest pause before a retry, unless the registry asks for a longer one. With the defaults all pauses together
+    /// are some 20 s: a registry that is started again is waited for.
     pub longest_pause: Duration,
+    /// For how long in all a registry may ask to be left alone (`Retry-After`) before it answers.
+    pub longest_asked: Duration,
     /// One pull from its beginning to its end.
     pub pull_timeout: Duration,
     /// Blobs of at least so many compressed bytes are kept while they arrive, so that a later pull goes on from there.
@@ -56,9 +59,10 @@ impl Default for Limits {
             connect_timeout: Duration::from_secs(10),
             idle_timeout: Duration::from_secs(30),
             least_rate: 1024,
-            retries: 3,
+            retries: 8,
             first_pause: Duration::from_millis(200),
-            longest_pause: Duration::from_secs(60),
+            longest_pause: Duration::from_secs(8),
+            longest_asked: Duration::from_secs(60),
             pull_timeout: Duration::from_secs(3600),
             resume_from: 1 << 20,
         }

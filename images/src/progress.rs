@@ -37,6 +37,10 @@ pub enum LayerEvent {
 pub trait Progress: Send + Sync {
     /// `digest` is that of the compressed layer, as the manifest names it.
     fn layer(&self, digest: &Digest, event: LayerEvent);
+
+    /// The registry failed before it said what the image is made of, or wants to be left alone; it will be asked again
+    /// after the pause.
+    fn waiting(&self, _why: &str, _pause: Duration) {}
 }
 
 /// Ignores every event.
@@ -59,9 +63,18 @@ impl Fanout {
     }
 }
 
+impl Fanout {
+    fn all(&self) -> Vec<Arc<dyn Progress>> {
+        self.listeners.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
 impl Progress for Fanout {
     fn layer(&self, digest: &Digest, event: LayerEvent) {
-        let listeners = self.listeners.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        listeners.iter().for_each(|listener| listener.layer(digest, event));
+        self.all().iter().for_each(|listener| listener.layer(digest, event));
+    }
+
+    fn waiting(&self, why: &str, pause: Duration) {
+        self.all().iter().for_each(|listener| listener.waiting(why, pause));
     }
 }

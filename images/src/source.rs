@@ -61,8 +61,8 @@ pub(crate) struct RawDocument {
     pub(crate) content_type: Option<String>,
 }
 
-/// Hears of each pause before something is tried again.
-pub(crate) type Waiting = Arc<dyn Fn(Duration) + Send + Sync>;
+/// Hears of each pause before something is tried again, and why.
+pub(crate) type Waiting = Arc<dyn Fn(&str, Duration) + Send + Sync>;
 
 /// Where reading of a blob begins, and who hears of pauses.
 #[derive(Clone)]
@@ -75,7 +75,7 @@ pub(crate) struct Start {
 impl Start {
     /// At the first byte, with nobody listening.
     pub(crate) fn quietly() -> Self {
-        Self { from: 0, waiting: Arc::new(|_| {}) }
+        Self { from: 0, waiting: Arc::new(|_, _| {}) }
     }
 }
 
@@ -102,6 +102,11 @@ pub(crate) trait BlobSource: Send + Sync + 'static {
     /// The digest that the name itself demands.
     fn demanded(&self) -> Option<&Digest>;
 
+    /// For a blob that is read before it is known what the image is made of.
+    fn start(&self) -> Start {
+        Start::quietly()
+    }
+
     /// The same without stand-ins, when there are any.
     fn origin(&self) -> Option<Arc<Self>> {
         None
@@ -121,7 +126,7 @@ pub(crate) trait BlobBody: Send + 'static {
 
 /// Reads a small blob as a whole; the source bounds it by the descriptor's size, which the caller has checked.
 pub(crate) async fn read_whole<S: BlobSource>(source: &S, of: &Descriptor) -> Result<Bytes, SourceError> {
-    let mut body = source.blob(of, Start::quietly()).await?;
+    let mut body = source.blob(of, source.start()).await?;
     let mut whole = Vec::new();
     while let Some(piece) = body.next().await? {
         whole.extend_from_slice(&piece);

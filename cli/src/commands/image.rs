@@ -85,6 +85,9 @@ pub fn run(invocation: &Invocation, matches: &ArgMatches) -> Outcome {
     let image = matches.try_get_one::<String>("image").ok().flatten().map_or("", String::as_str);
     provide_tls();
     let config = place::store_config(&flags)?;
+    if verb != "pull" {
+        place::check_store(&flags, &config.root)?;
+    }
     let as_json = flags.values.bool("json")?;
     block_on(async {
         let store = ImageStore::open(config).await.map_err(failed)?;

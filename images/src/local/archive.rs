@@ -11,13 +11,12 @@ use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use rustix::fs::{FileType, Mode, OFlags};
-
 use super::body::{FileBody, Kind};
 use super::docker::{self, Entry};
 use super::error::ArchiveError;
 use super::layout::{self, NotChosen};
 use super::members::{Members, Span};
+use super::opened;
 use crate::digest::{Algorithm, Digest, Hasher};
 use crate::limits::Limits;
 use crate::manifest::{ConfigFile, Descriptor, ManifestError};
@@ -38,9 +37,14 @@ pub(crate) struct ArchiveSource {
 }
 
 impl ArchiveSource {
-    /// Opens the archive and finds the image. Blocks on the disk.
-    pub(crate) fn open(reference: &ArchiveRef, limits: &Limits) -> Result<Self, ArchiveError> {
-        let archive = Archive::open(&reference.file, limits)?;
+    /// Opens the archive, which must lie below one of the folders if there are any, and finds the image. Blocks on the
+    /// disk.
+    pub(crate) fn open(
+        reference: &ArchiveRef,
+        limits: &Limits,
+        folders: Option<&[PathBuf]>,
+    ) -> Result<Self, ArchiveError> {
+        let archive = Archive::open(&reference.file, limits, folders)?;
         match archive.members.find("manifest.json") {
             Some(listing) => archive.docker(listing, reference),
             None => archive.layout(reference),
@@ -72,15 +76,14 @@ struct Archive<'a> {
 }
 
 impl<'a> Archive<'a> {
-    fn open(path: &'a Path, limits: &'a Limits) -> Result<Self, ArchiveError> {
-        let failed = |e: rustix::io::Errno| ArchiveError::Read { path: path.into(), source: e.into() };
-        let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC;
-        let file = rustix::fs::open(path, flags, Mode::empty()).map_err(failed)?;
-        let stat = rustix::fs::fstat(&file).map_err(failed)?;
-        if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile {
-            return Err(ArchiveError::NotAFile { path: path.into() });
+    fn open(path: &'a Path, limits: &'a Limits, folders: Option<&[PathBuf]>) -> Result<Self, ArchiveError> {
+        let failed = |source| ArchiveError::Read { path: path.into(), source };
+        let found = opened::look(path).map_err(failed)?;
+        if !opened::lies_below(&found, folders).map_err(failed)? {
+            return Err(ArchiveError::Outside { path: path.into() });
         }
-        let (file, length) = (File::from(file), u64::try_from(stat.st_size).unwrap_or(0));
+        let file = opened::regular(&found).map_err(failed)?;
+        let (file, length) = file.ok_or_else(|| ArchiveError::NotAFile { path: path.into() })?;
         if packing(&file, path, 0)? != Packing::Plain {
             return Err(ArchiveError::Compressed { path: path.into() });
         }

@@ -20,6 +20,14 @@ pub enum FolderError {
         #[source]
         source: io::Error,
     },
+    /// Where no local image may be.
+    #[error(
+        "the image layout {path} lies outside of the folders that local images may be in (--local_image_dirs)"
+    )]
+    Outside {
+        /// The layout.
+        path: PathBuf,
+    },
     /// A device, pipe or directory where a file should be.
     #[error("{path} of the image layout is not a regular file")]
     NotAFile {
@@ -68,6 +76,14 @@ pub enum ArchiveError {
         /// The system's error.
         #[source]
         source: io::Error,
+    },
+    /// Where no local image may be.
+    #[error(
+        "the image archive {path} lies outside of the folders that local images may be in (--local_image_dirs)"
+    )]
+    Outside {
+        /// The archive.
+        path: PathBuf,
     },
     /// A device, pipe or directory.
     #[error("{path} is not a regular file, so it is no image archive")]

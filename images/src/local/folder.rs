@@ -4,11 +4,12 @@ use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use rustix::fs::{FileType, Mode, OFlags, ResolveFlags};
+use rustix::fs::{Mode, OFlags, ResolveFlags};
 
 use super::body::{FileBody, Kind};
 use super::error::FolderError;
 use super::layout::{self, NotChosen};
+use super::opened;
 use crate::digest::Digest;
 use crate::limits::Limits;
 use crate::manifest::Descriptor;
@@ -23,15 +24,19 @@ pub(crate) struct FolderSource {
 }
 
 impl FolderSource {
-    /// Opens the layout and finds the entry. Blocks on the disk.
-    pub(crate) fn open(reference: &LayoutRef, limits: &Limits) -> Result<Self, FolderError> {
+    /// Opens the layout, which must lie below one of the folders if there are any, and finds the entry. Blocks on the
+    /// disk.
+    pub(crate) fn open(
+        reference: &LayoutRef,
+        limits: &Limits,
+        folders: Option<&[PathBuf]>,
+    ) -> Result<Self, FolderError> {
         let dir = reference.dir.clone();
-        let read = |path: &Path, source: rustix::io::Errno| FolderError::Read {
-            path: path.into(),
-            source: source.into(),
-        };
-        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        let root = rustix::fs::open(&dir, flags, Mode::empty()).map_err(|e| read(&dir, e))?;
+        let failed = |source| FolderError::Read { path: dir.clone(), source };
+        let root = opened::look(&dir).map_err(failed)?;
+        if !opened::lies_below(&root, folders).map_err(failed)? {
+            return Err(FolderError::Outside { path: dir });
+        }
         let layout = Layout { dir: &dir, root: &root };
         layout.read_whole("oci-layout", 4096)?;
         let index = layout.read_whole("index.json", limits.manifest_bytes)?;
@@ -56,18 +61,15 @@ struct Layout<'a> {
 }
 
 impl Layout<'_> {
-    /// Opens a regular file; a layout can't lead out of its directory, nor hang us with a pipe.
+    /// Opens a regular file; a layout can't lead out of its directory, nor hang us with a pipe or have a device opened.
     fn file(&self, name: &str) -> Result<(std::fs::File, u64), FolderError> {
         let path = self.dir.join(name);
-        let read = |e: rustix::io::Errno| FolderError::Read { path: path.clone(), source: e.into() };
-        let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC;
+        let read = |source| FolderError::Read { path: path.clone(), source };
         let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
-        let fd = rustix::fs::openat2(self.root, name, flags, Mode::empty(), resolve).map_err(read)?;
-        let stat = rustix::fs::fstat(&fd).map_err(read)?;
-        if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile {
-            return Err(FolderError::NotAFile { path });
-        }
-        Ok((fd.into(), u64::try_from(stat.st_size).unwrap_or(0)))
+        let flags = OFlags::PATH | OFlags::CLOEXEC;
+        let found = rustix::fs::openat2(self.root, name, flags, Mode::empty(), resolve);
+        let file = opened::regular(found.map_err(|errno| read(errno.into()))?).map_err(read)?;
+        file.ok_or(FolderError::NotAFile { path })
     }
 
     fn read_whole(&self, name: &str, limit: u64) -> Result<Vec<u8>, FolderError> {

@@ -7,6 +7,7 @@ mod error;
 mod folder;
 mod layout;
 mod members;
+mod opened;
 
 pub use error::{ArchiveError, FolderError};
 

@@ -215,7 +215,7 @@ impl Attempt {
 /// Tells whoever waits for the layer of pauses before something is tried again.
 fn waiting(job: &Arc<Job>) -> crate::source::Waiting {
     let (fanout, digest) = (job.fanout.clone(), job_digest(job));
-    Arc::new(move |pause| fanout.layer(&digest, LayerEvent::Waiting { pause }))
+    Arc::new(move |_, pause| fanout.layer(&digest, LayerEvent::Waiting { pause }))
 }
 
 /// Removing a half-made tree takes time.

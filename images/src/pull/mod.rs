@@ -20,7 +20,7 @@ use crate::local::{ArchiveSource, FolderSource};
 use crate::progress::{Fanout, LayerEvent, Progress};
 use crate::reference::ImageName;
 use crate::registry::{DockerConfig, Tokens};
-use crate::source::{BlobSource, SourceError};
+use crate::source::{BlobSource, SourceError, Waiting};
 use crate::store::{Grant, Image, Inner, Layer, LayerLease, Pointer};
 
 use plan::{Plan, PlannedLayer};
@@ -89,21 +89,30 @@ async fn run(pull: Pull) -> Result<Image, PullError> {
             let tokens =
                 options.secret.as_ref().map(|secret| inner.registries.tokens.with_secret(secret.clone()));
             let tokens = tokens.map(Arc::new);
-            let source = inner.registries.source(reference, tokens.clone()).map_err(|e| failed(e.into()))?;
+            let source = inner.registries.source(reference, tokens.clone(), waiting(&pull.fanout));
+            let source = source.map_err(|e| failed(e.into()))?;
             fetch(&pull, source, tokens.as_deref()).await
         }
         // A file on this host is cheap to ask, so what it says now counts.
         ImageName::Layout(layout) => {
-            let (layout, limits) = (layout.clone(), inner.limits.clone());
-            let source = blocking(move || FolderSource::open(&layout, &limits)).await;
+            let (layout, inner) = (layout.clone(), inner.clone());
+            let open = move || FolderSource::open(&layout, &inner.limits, inner.local_dirs.as_deref());
+            let source = blocking(open).await;
             fetch(&pull, source.map_err(|e| failed(e.into()))?, None).await
         }
         ImageName::Archive(archive) => {
-            let (archive, limits) = (archive.clone(), inner.limits.clone());
-            let source = blocking(move || ArchiveSource::open(&archive, &limits)).await;
+            let (archive, inner) = (archive.clone(), inner.clone());
+            let open = move || ArchiveSource::open(&archive, &inner.limits, inner.local_dirs.as_deref());
+            let source = blocking(open).await;
             fetch(&pull, source.map_err(|e| failed(e.into()))?, None).await
         }
     }
+}
+
+/// Tells the callers of pauses before the layers are known.
+fn waiting(fanout: &Arc<Fanout>) -> Waiting {
+    let fanout = fanout.clone();
+    Arc::new(move |why, pause| fanout.waiting(why, pause))
 }
 
 /// The image from the store, if all of it is there and this pull may have it.

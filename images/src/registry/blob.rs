@@ -73,9 +73,10 @@ impl RegistryBody {
             if !endpoint.is_up() {
                 continue;
             }
-            match blob.request(&endpoint, &start).await {
+            let mut backoff = endpoint.backoff();
+            match blob.request(&endpoint, &start, &mut backoff).await {
                 Ok(answer) => {
-                    let backoff = Backoff::new(&endpoint.http.limits);
+                    let backoff = endpoint.backoff();
                     let (got, window, waiting) = (start.from, Window::default(), start.waiting);
                     let (stitched, counted) = (got > 0, got);
                     let body =
@@ -100,7 +101,8 @@ impl RegistryBody {
                     None => continue,
                 },
                 Ok(None) if self.got == self.blob.size => return Ok(None),
-                Ok(None) => return Err(self.wrong_length(self.got)),
+                // A body without a length ends when its connection does, whatever became of that.
+                Ok(None) => self.short(),
                 // Every byte is here; how the connection ends is of no interest.
                 Err(_) if self.got == self.blob.size => return Ok(None),
                 Err(error) => error,
@@ -119,36 +121,32 @@ impl RegistryBody {
         self.window = Window::default();
         if self.got - self.counted >= PROGRESS {
             self.counted = self.got;
-            let limits = &self.source.endpoints[self.at].http.limits;
-            self.backoff.renew(limits);
+            self.backoff = self.endpoint().backoff();
         }
         let start = Start { from: self.got, waiting: self.waiting.clone() };
         loop {
             let endpoint = self.source.endpoints[self.at].clone();
             tracing::debug!(registry = %endpoint.peer.registry, digest = %self.blob.digest, got = self.got, %error, "resuming");
-            match self.backoff.pause(None) {
-                Some(pause) => {
-                    (self.waiting)(pause);
-                    tokio::time::sleep(pause).await;
-                }
-                None if self.at + 1 < self.source.endpoints.len() => {
-                    endpoint.note(&error);
-                    self.at += 1;
-                    let limits = &endpoint.http.limits;
-                    self.backoff.renew(limits);
-                }
-                None => return Err(error),
+            if !self.backoff.rest(&error, &self.waiting).await {
+                let Some(next) = self.next_server() else { return Err(error) };
+                endpoint.note(&error);
+                self.at = next;
+                self.backoff = self.endpoint().backoff();
             }
             let endpoint = self.source.endpoints[self.at].clone();
-            match self.blob.request(&endpoint, &start).await {
+            match self.blob.request(&endpoint, &start, &mut self.backoff).await {
                 Ok(answer) => {
                     self.answer = answer;
                     return Ok(());
                 }
-                Err(next) if next.is_transport() || self.at + 1 < self.source.endpoints.len() => error = next,
-                Err(next) => return Err(next),
+                Err(next) => error = next,
             }
         }
+    }
+
+    /// The registry itself is the last one.
+    fn next_server(&self) -> Option<usize> {
+        (self.at + 1..self.source.endpoints.len()).find(|at| self.source.endpoints[*at].is_up())
     }
 
     async fn receive(&mut self) -> Result<Option<Bytes>, RegistryError> {
@@ -193,20 +191,34 @@ impl RegistryBody {
     fn wrong_length(&self, got: u64) -> RegistryError {
         self.blob.wrong_length(self.endpoint(), got)
     }
+
+    fn short(&self) -> RegistryError {
+        RegistryError::Short {
+            registry: self.endpoint().peer.registry.clone(),
+            what: self.blob.digest.to_string(),
+            got: self.got,
+            expected: self.blob.size,
+        }
+    }
 }
 
 impl Blob {
     /// Asks for the blob from the start on. A server that does not do what it was asked for with a range is asked for all
     /// of it, and what was had before is skipped.
-    async fn request(&self, endpoint: &Endpoint, start: &Start) -> Result<Answer, RegistryError> {
-        let response = self.get(endpoint, start).await?;
+    async fn request(
+        &self,
+        endpoint: &Endpoint,
+        start: &Start,
+        backoff: &mut Backoff,
+    ) -> Result<Answer, RegistryError> {
+        let response = self.get(endpoint, start, backoff).await?;
         let ranged = start.from > 0;
         let (response, skip) = match response.status() {
             StatusCode::PARTIAL_CONTENT if ranged && self.is_rest(&response, start.from) => (response, 0),
             StatusCode::PARTIAL_CONTENT | StatusCode::RANGE_NOT_SATISFIABLE if ranged => {
                 drop(response);
                 let whole = Start { from: 0, waiting: start.waiting.clone() };
-                (self.get(endpoint, &whole).await?, start.from)
+                (self.get(endpoint, &whole, backoff).await?, start.from)
             }
             _ => (response, start.from),
         };
@@ -224,8 +236,13 @@ impl Blob {
         }
     }
 
-    async fn get(&self, endpoint: &Endpoint, start: &Start) -> Result<Response, RegistryError> {
-        endpoint.get(&format!("blobs/{}", self.digest), self.digest.to_string(), start).await
+    async fn get(
+        &self,
+        endpoint: &Endpoint,
+        start: &Start,
+        backoff: &mut Backoff,
+    ) -> Result<Response, RegistryError> {
+        endpoint.get(&format!("blobs/{}", self.digest), self.digest.to_string(), start, backoff).await
     }
 
     /// Whether the answer is what was asked for: everything from `from` on, of something as long as the blob.

@@ -12,7 +12,7 @@ use super::token::Tokens;
 use crate::digest::Digest;
 use crate::manifest::Descriptor;
 use crate::reference::RegistryRef;
-use crate::source::{BlobSource, RawDocument, SourceError, Start};
+use crate::source::{BlobSource, RawDocument, SourceError, Start, Waiting};
 
 /// What all registries of one store share.
 pub(crate) struct Registries {
@@ -28,6 +28,8 @@ pub(crate) struct RegistrySource {
     /// Mirrors in their order, the registry itself at the end.
     pub(super) endpoints: Arc<[Arc<Endpoint>]>,
     digest: Option<Digest>,
+    /// Hears of pauses until the layers are known.
+    waiting: Waiting,
 }
 
 impl Registries {
@@ -36,6 +38,7 @@ impl Registries {
         &self,
         reference: &RegistryRef,
         tokens: Option<Arc<Tokens>>,
+        waiting: Waiting,
     ) -> Result<RegistrySource, RegistryError> {
         let tokens = tokens.unwrap_or_else(|| self.tokens.clone());
         let endpoint = |reference: RegistryRef, peer: Peer, is_mirror| {
@@ -49,7 +52,7 @@ impl Registries {
             endpoints.push(endpoint(mirror.reference(reference), Peer::new(&mirror.host, &trust)?, true));
         }
         endpoints.push(endpoint(reference.clone(), Peer::new(&reference.registry, &self.trust)?, false));
-        Ok(RegistrySource { endpoints: endpoints.into(), digest: reference.digest.clone() })
+        Ok(RegistrySource { endpoints: endpoints.into(), digest: reference.digest.clone(), waiting })
     }
 }
 
@@ -70,7 +73,7 @@ impl RegistrySource {
         let (own, mirrors) = (self.own(), &self.endpoints[..self.endpoints.len() - 1]);
         let mut failed = Vec::new();
         for mirror in mirrors.iter().filter(|mirror| mirror.is_up()) {
-            let error = match mirror.document(target, limit).await {
+            let error = match mirror.document(target, limit, &self.waiting).await {
                 Ok(document) => match digest.filter(|digest| !digest.matches(&document.bytes)) {
                     None => return Ok(document),
                     Some(digest) => RegistryError::WrongDigestHeader {
@@ -85,7 +88,8 @@ impl RegistrySource {
             mirror.note(&error);
             failed.push(error.to_string());
         }
-        own.document(target, limit).await.map_err(|error| with_mirrors(own, &failed, error))
+        let document = own.document(target, limit, &self.waiting).await;
+        document.map_err(|error| with_mirrors(own, &failed, error))
     }
 }
 
@@ -121,10 +125,14 @@ impl BlobSource for RegistrySource {
         self.digest.as_ref()
     }
 
+    fn start(&self) -> Start {
+        Start { from: 0, waiting: self.waiting.clone() }
+    }
+
     fn origin(&self) -> Option<Arc<Self>> {
         (self.endpoints.len() > 1).then(|| {
             let endpoints: Arc<[Arc<Endpoint>]> = Arc::new([self.own().clone()]);
-            Arc::new(Self { endpoints, digest: self.digest.clone() })
+            Arc::new(Self { endpoints, digest: self.digest.clone(), waiting: self.waiting.clone() })
         })
     }
 }

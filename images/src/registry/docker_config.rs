@@ -10,11 +10,12 @@ use serde::Deserialize;
 
 use super::error::RegistryError;
 use super::helper;
-use crate::reference::canonical_registry;
+use crate::reference::{RegistryRef, canonical_registry};
 
 /// Credentials per registry, from Docker's `config.json`.
 #[derive(Clone, Default)]
 pub struct DockerConfig {
+    /// By host, or by host and the beginning of a repository's path.
     auths: BTreeMap<String, Credential>,
     /// `credHelpers`: programs for single registries.
     helpers: BTreeMap<String, String>,
@@ -107,7 +108,7 @@ impl fmt::Debug for DockerConfig {
 #[serde(rename_all = "camelCase")]
 struct File {
     #[serde(default)]
-    auths: BTreeMap<String, AuthEntry>,
+    auths: Option<BTreeMap<String, AuthEntry>>,
     #[serde(default)]
     cred_helpers: BTreeMap<String, String>,
     #[serde(default)]
@@ -129,12 +130,19 @@ impl DockerConfig {
     pub fn parse(text: &str) -> Result<Self, DockerConfigError> {
         let file: File =
             serde_json::from_str(text).map_err(|e| DockerConfigError::Parse { line: e.line() })?;
-        let mut auths = BTreeMap::new();
-        for (key, entry) in file.auths {
+        let (mut auths, mut by_url) = (BTreeMap::new(), BTreeMap::new());
+        // Mesos: docker_spec_tests.cpp, ParseDockercfg: in the older `.dockercfg` nothing is around the logins.
+        let written = file.auths.unwrap_or_else(|| serde_json::from_str(text).unwrap_or_default());
+        for (key, entry) in written {
             if let Some(entry) = entry.read(&key)? {
-                auths.insert(host_of(&key), entry);
+                let keys = if key.contains("://") { &mut by_url } else { &mut auths };
+                keys.insert(key_of(&key), entry);
             }
         }
+        // A plain name counts more than a URL of the same host.
+        by_url.into_iter().for_each(|(host, entry)| {
+            auths.entry(host).or_insert(entry);
+        });
         let helpers = file.cred_helpers.into_iter().filter(|(_, helper)| !helper.is_empty());
         let helpers = helpers.map(|(key, helper)| (host_of(&key), helper)).collect();
         Ok(Self { auths, helpers, store: file.creds_store.filter(|store| !store.is_empty()) })
@@ -153,17 +161,30 @@ impl DockerConfig {
         self
     }
 
-    /// The credential that is written in the configuration for `registry` (host with optional port).
-    pub(super) fn written(&self, registry: &str) -> Option<&Credential> {
-        self.auths.get(registry)
+    /// The credential that is written in the configuration for the repository: that of the longest path that leads to it,
+    /// or else that of its registry (containers-auth.json(5), which `skopeo login` follows).
+    pub(super) fn written(&self, of: &RegistryRef) -> Option<&Credential> {
+        self.by_path(of).or_else(|| self.auths.get(&of.registry))
     }
 
-    /// The credential for `registry`, from its helper or else as it is written. Docker: a registry's own helper counts
-    /// more than the store for all.
-    pub(super) async fn credential(&self, registry: &str) -> Result<Option<Credential>, RegistryError> {
-        let program = self.helpers.get(registry).or(self.store.as_ref());
-        let written = self.written(registry);
-        let Some(program) = program else { return Ok(written.cloned()) };
+    fn by_path(&self, of: &RegistryRef) -> Option<&Credential> {
+        let (whole, host) = (format!("{}/{}", of.registry, of.repository), of.registry.len());
+        let ends = std::iter::once(whole.len()).chain(whole.rmatch_indices('/').map(|(at, _)| at));
+        ends.take_while(|end| *end > host).find_map(|end| self.auths.get(&whole[..end]))
+    }
+
+    /// Docker: a registry's own helper counts more than the store for all. That store knows of hosts only, so a login for
+    /// the repository's path counts more.
+    fn program(&self, of: &RegistryRef) -> Option<&String> {
+        let own = self.helpers.get(&of.registry);
+        own.or_else(|| self.store.as_ref().filter(|_| self.by_path(of).is_none()))
+    }
+
+    /// The credential for the repository, from its registry's helper or else as it is written.
+    pub(super) async fn credential(&self, of: &RegistryRef) -> Result<Option<Credential>, RegistryError> {
+        let registry = of.registry.as_str();
+        let written = self.written(of);
+        let Some(program) = self.program(of) else { return Ok(written.cloned()) };
         match helper::ask(program, registry).await {
             Ok(Some(credential)) => Ok(Some(credential)),
             Ok(None) => Ok(written.cloned()),
@@ -183,8 +204,9 @@ impl DockerConfig {
     }
 
     /// What to tell a user whose anonymous pull was refused.
-    pub(super) fn hint(&self, registry: &str) -> String {
-        if let Some(program) = self.helpers.get(registry).or(self.store.as_ref()) {
+    pub(super) fn hint(&self, of: &RegistryRef) -> String {
+        let registry = &of.registry;
+        if let Some(program) = self.program(of) {
             return format!(
                 "docker-credential-{} knows no login for {registry}, nor has the Docker configuration one in \
                  \"auths\"; or the image does not exist",
@@ -219,7 +241,16 @@ impl AuthEntry {
     }
 }
 
-/// Keys are hosts, or URLs such as Docker Hub's `https://index.docker.io/v1/`.
+/// Keys are hosts, hosts with the beginning of a path (`host/team`), or URLs such as Docker Hub's
+/// `https://index.docker.io/v1/`, whose path says nothing.
+fn key_of(key: &str) -> String {
+    let (host, path) = key.trim_end_matches('/').split_once('/').unwrap_or((key, ""));
+    if key.contains("://") || path.is_empty() || matches!(path, "v1" | "v2") {
+        return host_of(key);
+    }
+    format!("{}/{path}", canonical_registry(host))
+}
+
 fn host_of(key: &str) -> String {
     let rest = key.split_once("://").map_or(key, |(_, rest)| rest);
     canonical_registry(rest.split('/').next().unwrap_or_default())
@@ -228,6 +259,12 @@ fn host_of(key: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::reference::ImageName;
+
+    fn reference(name: &str) -> RegistryRef {
+        let ImageName::Registry(reference) = name.parse().unwrap() else { panic!("{name}") };
+        reference
+    }
 
     #[test]
     fn finds_logins_by_host() {
@@ -236,15 +273,74 @@ mod tests {
             "token.example":{"auth":"dTpw","identitytoken":"x"}},
             "credHelpers":{"ecr.example":"ecr-login"},"HttpHeaders":{}}"#;
         let config = DockerConfig::parse(text).unwrap();
-        let header = |host: &str| config.written(host).and_then(Credential::header);
-        assert_eq!(header("registry-1.docker.io").as_deref(), Some("Basic dTpwOnE="));
-        assert_eq!(header("h.example:5000").as_deref(), Some("Basic YTpi"));
-        assert_eq!(config.written("h.example"), None);
-        assert_eq!(config.written("none.example"), None);
-        assert_eq!(config.written("token.example"), Some(&Credential::IdentityToken("x".into())));
+        let written = |name: &str| config.written(&reference(name)).cloned();
+        let header = |name: &str| written(name).and_then(|credential| credential.header());
+        assert_eq!(header("busybox").as_deref(), Some("Basic dTpwOnE="));
+        assert_eq!(header("h.example:5000/a/b").as_deref(), Some("Basic YTpi"));
+        assert_eq!(written("h.example/a"), None);
+        assert_eq!(written("none.example/a"), None);
+        assert_eq!(written("token.example/a"), Some(Credential::IdentityToken("x".into())));
         assert_eq!(config.helpers["ecr.example"], "ecr-login");
         assert!(config.clone().without_helpers().helpers.is_empty());
         assert!(!format!("{config:?}").contains("dTpwOnE"), "secrets show in Debug");
+    }
+
+    #[test]
+    fn the_older_dockercfg_is_read() {
+        let text = r#"{"https://index.docker.io/v1/":{"auth":"dTpwOnE=","email":"u@h.example"},
+            "h.example:5000":{"auth":"YTpi"}}"#;
+        let config = DockerConfig::parse(text).unwrap();
+        for (name, expected) in [("busybox", "Basic dTpwOnE="), ("h.example:5000/a", "Basic YTpi")] {
+            let written = config.written(&reference(name)).and_then(Credential::header);
+            assert_eq!(written.as_deref(), Some(expected));
+        }
+        for other in [r#"{"credsStore":"x"}"#, r#"{"HttpHeaders":{"auth":""},"detachKeys":"x"}"#, "{}"] {
+            assert!(DockerConfig::parse(other).unwrap().auths.is_empty(), "{other}");
+        }
+    }
+
+    #[test]
+    fn the_longest_path_of_a_login_wins() {
+        let login = |key: &str| format!(r#""{key}":{{"username":"{key}","password":"p"}}"#);
+        let keys = [
+            "h.example/team-a",
+            "h.example/team-b/",
+            "H.example/team-b/app/deep",
+            "v.example/v1/",
+            "https://v2.example/v2/",
+            "https://both.example/v1/",
+            "both.example",
+            "docker.io/team",
+        ];
+        let text = format!(
+            r#"{{"auths":{{{}}},"credsStore":"all","credHelpers":{{"own.example":"own"}}}}"#,
+            keys.map(login).join(",")
+        );
+        let config = DockerConfig::parse(&text).unwrap();
+        let user = |name: &str| match config.written(&reference(name)) {
+            Some(Credential::Login { user, .. }) => user.clone(),
+            _ => String::new(),
+        };
+        for (image, expected) in [
+            ("h.example/team-a", "h.example/team-a"),
+            ("h.example/team-a/x/y:tag", "h.example/team-a"),
+            ("h.example/team-b/app", "h.example/team-b/"),
+            ("h.example/team-b/app/deep", "H.example/team-b/app/deep"),
+            ("h.example/team-b/app/deeper", "h.example/team-b/"),
+            ("h.example/team-ab", ""),
+            ("h.example/other", ""),
+            ("v.example/v1", "v.example/v1/"),
+            ("v.example/any", "v.example/v1/"),
+            ("v2.example/any", "https://v2.example/v2/"),
+            ("both.example/any", "both.example"),
+            ("team/app", "docker.io/team"),
+            ("busybox", ""),
+        ] {
+            assert_eq!(user(image), expected, "{image}");
+        }
+        let program = |name: &str| config.program(&reference(name)).cloned().unwrap_or_default();
+        assert_eq!(program("h.example/team-a/x"), "", "a login for the path before the store for all");
+        assert_eq!((program("h.example/x"), program("own.example/x")), ("all".to_owned(), "own".to_owned()));
     }
 
     #[test]

@@ -9,13 +9,14 @@ use reqwest::{Response, StatusCode};
 use serde::Deserialize;
 
 use super::auth;
+use super::backoff::Backoff;
 use super::error::RegistryError;
 use super::http::{Ask, Http, Peer, retry_after};
-use super::token::Tokens;
+use super::token::{Refusal, Tokens};
 use crate::digest::Digest;
 use crate::manifest::ACCEPT;
 use crate::reference::RegistryRef;
-use crate::source::{RawDocument, Start};
+use crate::source::{RawDocument, Start, Waiting};
 
 /// A mirror that fails is soon given up for the next one.
 const MIRROR_TRIES: u32 = 1;
@@ -46,12 +47,19 @@ impl Endpoint {
         }
     }
 
+    /// The pauses of one request or body of this server.
+    pub(super) fn backoff(&self) -> Backoff {
+        let backoff = Backoff::new(&self.http.limits);
+        if self.is_mirror { backoff.at_most(MIRROR_TRIES) } else { backoff }
+    }
+
     /// GET below `/v2/<repository>/`, with whatever authorization the registry asks for.
     pub(super) async fn get(
         &self,
         path: &str,
         what: String,
         start: &Start,
+        backoff: &mut Backoff,
     ) -> Result<Response, RegistryError> {
         let (reference, peer) = (&self.reference, &self.peer);
         let path = format!("v2/{}/{path}", reference.repository);
@@ -60,11 +68,10 @@ impl Endpoint {
             url.map_err(|_| RegistryError::Url { registry: peer.registry.clone(), path: path.clone() })?;
         let accept = path.contains("/manifests/").then_some(ACCEPT);
         let authorization = self.tokens.known(reference).await;
-        let tries = if self.is_mirror { MIRROR_TRIES } else { self.http.limits.retries };
-        let waiting = start.waiting.clone();
-        let mut ask = Ask { url, what, accept, authorization, from: start.from, form: None, tries, waiting };
+        let (from, waiting) = (start.from, start.waiting.clone());
+        let mut ask = Ask { url, what, accept, authorization, from, form: None, waiting };
 
-        let response = self.http.get(peer, &ask).await?;
+        let response = self.http.get(peer, &ask, backoff).await?;
         if !self.asks_for_login(&response) {
             return Ok(response);
         }
@@ -79,12 +86,19 @@ impl Endpoint {
         let challenge = challenge.ok_or_else(|| unauthorized(ask.authorization.as_deref()))?;
         drop(response);
         let refused = ask.authorization.take();
-        ask.authorization =
-            self.tokens.answer(&self.http, peer, reference, refused.as_deref(), &challenge).await?;
+        let refusal = Refusal {
+            http: &self.http,
+            peer,
+            of: reference,
+            refused: refused.as_deref(),
+            challenge: &challenge,
+            waiting: &start.waiting,
+        };
+        ask.authorization = self.tokens.answer(refusal, backoff).await?;
         if ask.authorization.is_none() {
             return Err(unauthorized(refused.as_deref()));
         }
-        let response = self.http.get(peer, &ask).await?;
+        let response = self.http.get(peer, &ask, backoff).await?;
         if self.asks_for_login(&response) {
             Err(unauthorized(ask.authorization.as_deref()))
         } else {
@@ -97,10 +111,36 @@ impl Endpoint {
         response.status() == StatusCode::UNAUTHORIZED && response.url().origin() == self.peer.base.origin()
     }
 
-    /// A manifest or index by tag or digest.
-    pub(super) async fn document(&self, target: &str, limit: u64) -> Result<RawDocument, RegistryError> {
+    /// A manifest or index by tag or digest. A connection that breaks in the midst of it is no worse than one that was
+    /// refused: it is asked for again.
+    pub(super) async fn document(
+        &self,
+        target: &str,
+        limit: u64,
+        waiting: &Waiting,
+    ) -> Result<RawDocument, RegistryError> {
+        let mut backoff = self.backoff();
+        loop {
+            let error = match self.document_once(target, limit, waiting, &mut backoff).await {
+                Ok(document) => return Ok(document),
+                Err(error) => error,
+            };
+            if !backoff.rest(&error, waiting).await {
+                return Err(error);
+            }
+        }
+    }
+
+    async fn document_once(
+        &self,
+        target: &str,
+        limit: u64,
+        waiting: &Waiting,
+        backoff: &mut Backoff,
+    ) -> Result<RawDocument, RegistryError> {
         let what = format!("the manifest of {}:{target}", self.reference.repository);
-        let response = self.get(&format!("manifests/{target}"), what.clone(), &Start::quietly()).await?;
+        let start = Start { from: 0, waiting: waiting.clone() };
+        let response = self.get(&format!("manifests/{target}"), what.clone(), &start, backoff).await?;
         if !response.status().is_success() {
             return Err(self.refusal(response, what, Missing::Image(target)).await);
         }

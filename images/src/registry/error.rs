@@ -1,6 +1,10 @@
 //! What can go wrong with a registry, in words that say what to do.
 
+use std::error::Error;
+use std::io;
 use std::sync::Arc;
+
+use super::guard::NoAddress;
 
 /// A failed conversation with a registry. Each message names the registry and what was asked of it.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -108,6 +112,18 @@ pub enum RegistryError {
         /// Bytes expected.
         expected: u64,
     },
+    /// The body ended too early without saying so, as often as it was asked for the rest.
+    #[error("registry {registry} sends {got} bytes of {what} and no more, its manifest says {expected}")]
+    Short {
+        /// Host and port.
+        registry: String,
+        /// The blob.
+        what: String,
+        /// Bytes that came.
+        got: u64,
+        /// Bytes expected.
+        expected: u64,
+    },
     /// A document beyond its bound.
     #[error("registry {registry} sends more than {limit} bytes for {what}")]
     TooLarge {
@@ -194,9 +210,79 @@ impl RegistryError {
     /// Whether the network or the server failed, rather than what was asked of it.
     pub(super) fn is_transport(&self) -> bool {
         match self {
-            Self::Unreachable { .. } | Self::Stalled { .. } | Self::Broken { .. } => true,
+            Self::Unreachable { .. } | Self::Stalled { .. } | Self::Broken { .. } | Self::Short { .. } => {
+                true
+            }
             Self::Status { status, .. } => *status >= 500,
             _ => false,
         }
     }
+
+    /// How many tries the failure counts for; none when it would be the same the next time.
+    pub(super) fn cost(&self) -> Option<u32> {
+        match self {
+            Self::Broken { .. } | Self::Short { .. } => Some(1),
+            Self::Stalled { .. } => Some(DEAR),
+            Self::Unreachable { source, .. } => cost_of(source),
+            _ => None,
+        }
+    }
+
+    /// For whoever waits while it is tried again.
+    pub(super) fn in_short(&self) -> String {
+        match self {
+            Self::Unreachable { registry, source, .. } => {
+                format!("registry {registry} can't be reached ({})", root(source.as_ref()))
+            }
+            Self::Stalled { registry, .. } => format!("registry {registry} stalls"),
+            Self::Broken { registry, .. } | Self::Short { registry, .. } => {
+                format!("the connection to registry {registry} broke")
+            }
+            other => other.to_string(),
+        }
+    }
 }
+
+/// What took long has cost its time already, and what will hardly pass is not worth much of it.
+const DEAR: u32 = 3;
+
+/// A registry that is just being started refuses connections and ends them. A host that has no name or no answer is
+/// rather one that isn't there, and one whose certificate is not to be trusted stays so.
+fn cost_of(error: &reqwest::Error) -> Option<u32> {
+    let name = causes(error).find_map(|cause| cause.downcast_ref::<NoAddress>());
+    match (name, handshake(error)) {
+        _ if error.is_builder() => None,
+        (Some(NoAddress::Forbidden(_)), _) => None,
+        (Some(NoAddress::Unknown(_)), _) => Some(DEAR),
+        // The other side may be in the midst of something.
+        (None, Some(rustls::Error::AlertReceived(_))) => Some(DEAR),
+        (None, Some(_)) => None,
+        (None, None) if error.is_timeout() => Some(DEAR),
+        (None, None) => Some(1),
+    }
+}
+
+/// What is wrong with the TLS of a connection that did not come about.
+fn handshake(error: &reqwest::Error) -> Option<&rustls::Error> {
+    causes(error).filter(|_| error.is_connect()).find_map(|cause| cause.downcast_ref())
+}
+
+fn causes<'a>(error: &'a (dyn Error + 'static)) -> impl Iterator<Item = &'a (dyn Error + 'static)> {
+    std::iter::successors(Some(error), |error: &&'a (dyn Error + 'static)| below(*error))
+}
+
+/// An error of I/O that was made of another one passes over it by itself.
+fn below<'a>(error: &'a (dyn Error + 'static)) -> Option<&'a (dyn Error + 'static)> {
+    match error.downcast_ref::<io::Error>().and_then(io::Error::get_ref) {
+        Some(inner) => Some(inner),
+        None => error.source(),
+    }
+}
+
+fn root(error: &(dyn Error + 'static)) -> String {
+    causes(error).last().map(ToString::to_string).unwrap_or_default()
+}
+
+#[cfg(test)]
+#[path = "error_tests.rs"]
+mod tests;

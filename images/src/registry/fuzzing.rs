@@ -39,7 +39,7 @@ pub(crate) fn range(value: &str, from: u64, size: u64) {
 /// `Retry-After`: a pause that is not longer than any pause may be, or none.
 pub(crate) fn retry_after(value: &str) {
     let (limits, asked) = (Limits::default(), http::pause_in(value));
-    if let Some(pause) = super::backoff::Backoff::new(&limits).pause(asked) {
-        assert!(pause <= limits.longest_pause + limits.first_pause, "{value:?}: {pause:?}");
+    if let Some(pause) = super::backoff::Backoff::new(&limits).pause(1, asked) {
+        assert!(pause <= limits.longest_asked + limits.first_pause, "{value:?}: {pause:?}");
     }
 }

@@ -36,6 +36,17 @@ pub(super) fn is_loopback_host(host: &str) -> bool {
     host.eq_ignore_ascii_case("localhost") || literal(host).is_some_and(is_loopback)
 }
 
+/// Why a name leads nowhere.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum NoAddress {
+    /// Nobody knows it, or nobody could be asked.
+    #[error(transparent)]
+    Unknown(std::io::Error),
+    /// Its addresses are off limits.
+    #[error("{0} has no address that may be spoken to")]
+    Forbidden(String),
+}
+
 /// Resolves names and hides the addresses that must not be spoken to, so that a name can't lead there either.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct GuardedResolver {
@@ -46,10 +57,10 @@ impl Resolve for GuardedResolver {
     fn resolve(&self, name: Name) -> Resolving {
         let guard = *self;
         Box::pin(async move {
-            let found = tokio::net::lookup_host((name.as_str(), 0)).await?;
+            let found = tokio::net::lookup_host((name.as_str(), 0)).await.map_err(NoAddress::Unknown)?;
             let allowed: Vec<SocketAddr> = found.filter(|address| guard.allows(address.ip())).collect();
             if allowed.is_empty() {
-                return Err(format!("{} has no address that may be spoken to", name.as_str()).into());
+                return Err(NoAddress::Forbidden(name.as_str().to_owned()).into());
             }
             Ok(Box::new(allowed.into_iter()) as Addrs)
         })

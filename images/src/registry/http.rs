@@ -7,7 +7,7 @@ use bytes::Bytes;
 use reqwest::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, LOCATION, RANGE, RETRY_AFTER};
 use reqwest::{Client, Response, StatusCode, Url, redirect};
 
-use super::backoff::Backoff;
+use super::backoff::{self, Backoff};
 use super::error::RegistryError;
 use super::guard::{self, GuardedResolver};
 use crate::limits::Limits;
@@ -70,8 +70,6 @@ pub(super) struct Ask {
     pub(super) from: u64,
     /// An urlencoded form to send.
     pub(super) form: Option<String>,
-    /// How often it may be tried again.
-    pub(super) tries: u32,
     /// Hears of pauses.
     pub(super) waiting: Waiting,
 }
@@ -92,20 +90,25 @@ impl Http {
         Self { limits, local: OnceLock::new(), home: OnceLock::new(), away: OnceLock::new() }
     }
 
-    /// Sends the request until it is answered with something else than "later", or tries are used up.
-    pub(super) async fn get(&self, peer: &Peer, ask: &Ask) -> Result<Response, RegistryError> {
-        let mut backoff = Backoff::new(&self.limits).at_most(ask.tries);
+    /// Sends the request until it is answered with something else than "later", or tries are used up. They are the
+    /// caller's, who may have spent some on what came of it.
+    pub(super) async fn get(
+        &self,
+        peer: &Peer,
+        ask: &Ask,
+        backoff: &mut Backoff,
+    ) -> Result<Response, RegistryError> {
         loop {
-            let outcome = self.follow(peer, ask).await;
-            let asked_for = match &outcome {
-                Ok(response) if is_temporary(response.status()) => retry_after(response),
-                Err(RegistryError::Unreachable { source, .. }) if !source.is_builder() => None,
-                _ => return outcome,
+            let response = match self.follow(peer, ask).await {
+                Ok(response) if is_temporary(response.status()) => response,
+                Ok(response) => return Ok(response),
+                Err(error) if backoff.rest(&error, &ask.waiting).await => continue,
+                Err(error) => return Err(error),
             };
-            let Some(pause) = backoff.pause(asked_for) else { return outcome };
-            tracing::debug!(registry = %peer.registry, what = %ask.what, ?pause, "asking again");
-            (ask.waiting)(pause);
-            tokio::time::sleep(pause).await;
+            let Some(pause) = backoff.pause(1, retry_after(&response)) else { return Ok(response) };
+            let why = format!("registry {} answers {}", peer.registry, response.status().as_u16());
+            drop(response);
+            backoff::sleep(pause, &why, &ask.waiting).await;
         }
     }
 

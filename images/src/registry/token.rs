@@ -9,11 +9,12 @@ use reqwest::Url;
 use serde::Deserialize;
 
 use super::auth::{self, Challenge};
+use super::backoff::Backoff;
 use super::docker_config::{Credential, DockerConfig};
 use super::error::RegistryError;
 use super::http::{Ask, Http, Peer, refused};
 use crate::reference::RegistryRef;
-use crate::source::Start;
+use crate::source::Waiting;
 
 /// The specification's default when a token service names no lifetime.
 const DEFAULT_LIFETIME: u64 = 60;
@@ -81,13 +82,13 @@ impl Tokens {
         slots.entry((of.registry.clone(), of.repository.clone())).or_default().clone()
     }
 
-    async fn credential(&self, registry: &str) -> Result<Option<Credential>, RegistryError> {
-        if let Some(own) = self.secret.as_ref().and_then(|secret| secret.written(registry)) {
+    async fn credential(&self, of: &RegistryRef) -> Result<Option<Credential>, RegistryError> {
+        if let Some(own) = self.secret.as_ref().and_then(|secret| secret.written(of)) {
             self.secret_used.store(true, Ordering::Relaxed);
             return Ok(Some(own.clone()));
         }
         match &self.docker_config {
-            Some(config) => config.credential(registry).await,
+            Some(config) => config.credential(of).await,
             None => Ok(None),
         }
     }
@@ -102,12 +103,10 @@ impl Tokens {
     /// Answers a 401. Of many layers that are refused at once, one fetches the token and the others use it.
     pub(super) async fn answer(
         &self,
-        http: &Http,
-        peer: &Peer,
-        of: &RegistryRef,
-        refused: Option<&str>,
-        challenge: &Challenge,
+        refusal: Refusal<'_>,
+        backoff: &mut Backoff,
     ) -> Result<Option<String>, RegistryError> {
+        let Refusal { http, peer, of, refused, challenge, waiting } = refusal;
         let slot = self.slot(of);
         let mut held = slot.lock().await;
         if let Some(other) =
@@ -115,13 +114,13 @@ impl Tokens {
         {
             return Ok(Some(other.header.clone()));
         }
-        let credential = self.credential(&of.registry).await?;
+        let credential = self.credential(of).await?;
         let fresh = match (challenge, credential) {
             (_, Some(token @ Credential::RegistryToken(_))) => token.header().map(Held::a_day),
             (Challenge::Basic, credential) => credential.and_then(|c| c.header()).map(Held::a_day),
             (Challenge::Bearer { realm, service }, credential) => {
-                let service = Service { peer, of, realm, service: service.as_deref() };
-                Some(service.token(http, credential).await?)
+                let service = Service { http, peer, of, realm, service: service.as_deref(), waiting };
+                Some(service.token(credential, backoff).await?)
             }
         };
         // A login that was refused already will be refused again.
@@ -134,8 +133,7 @@ impl Tokens {
         let registry = &of.registry;
         let wrong =
             |whose: &str| format!("the login for {registry} in {whose} is wrong or lacks the right to pull");
-        let found =
-            [&self.secret, &self.docker_config].into_iter().flatten().find_map(|c| c.written(registry));
+        let found = [&self.secret, &self.docker_config].into_iter().flatten().find_map(|c| c.written(of));
         if matches!(found, Some(Credential::IdentityToken(_))) {
             return format!(
                 "the identity token for {registry} is not accepted, or it asks for user and password instead; \
@@ -143,7 +141,7 @@ impl Tokens {
             );
         }
         let written = |config: &Option<DockerConfig>| {
-            config.as_ref().is_some_and(|config| config.written(registry).is_some())
+            config.as_ref().is_some_and(|config| config.written(of).is_some())
         };
         if written(&self.secret) {
             return wrong("the secret of this pull");
@@ -151,8 +149,20 @@ impl Tokens {
         if written(&self.docker_config) || tried.is_some_and(|header| header.starts_with("Basic ")) {
             return wrong("the Docker configuration");
         }
-        self.docker_config.as_ref().unwrap_or(&DockerConfig::default()).hint(registry)
+        self.docker_config.as_ref().unwrap_or(&DockerConfig::default()).hint(of)
     }
+}
+
+/// A request that was answered with 401.
+pub(super) struct Refusal<'a> {
+    pub(super) http: &'a Http,
+    pub(super) peer: &'a Peer,
+    pub(super) of: &'a RegistryRef,
+    /// The authorization that it had.
+    pub(super) refused: Option<&'a str>,
+    pub(super) challenge: &'a Challenge,
+    /// Hears of pauses.
+    pub(super) waiting: &'a Waiting,
 }
 
 /// The token in a service's answer, and for how many seconds it is good.
@@ -167,29 +177,52 @@ pub(super) fn token_in(answer: &[u8]) -> Result<(String, u64), &'static str> {
 
 /// Where a registry sends us for tokens.
 struct Service<'a> {
+    http: &'a Http,
     peer: &'a Peer,
     of: &'a RegistryRef,
     realm: &'a str,
     service: Option<&'a str>,
+    waiting: &'a Waiting,
 }
 
 impl Service<'_> {
     /// Always asks for the right to pull this one repository, whatever scope the registry suggests.
-    async fn token(&self, http: &Http, credential: Option<Credential>) -> Result<Held, RegistryError> {
+    async fn token(
+        &self,
+        credential: Option<Credential>,
+        backoff: &mut Backoff,
+    ) -> Result<Held, RegistryError> {
         let with_login = credential.is_some();
-        let ask = self.ask(http, credential)?;
+        let ask = self.ask(credential)?;
+        loop {
+            let error = match self.token_once(&ask, with_login, backoff).await {
+                Ok(held) => return Ok(held),
+                Err(error) => error,
+            };
+            if !backoff.rest(&error, self.waiting).await {
+                return Err(error);
+            }
+        }
+    }
+
+    async fn token_once(
+        &self,
+        ask: &Ask,
+        with_login: bool,
+        backoff: &mut Backoff,
+    ) -> Result<Held, RegistryError> {
         let bad = |why: String| RegistryError::Token {
             registry: self.peer.registry.clone(),
             realm: ask.url.host_str().unwrap_or_default().to_owned(),
             why,
         };
-        let response = http.get(self.peer, &ask).await?;
+        let response = self.http.get(self.peer, ask, backoff).await?;
         let status = response.status();
         if !status.is_success() {
             let who = if with_login { "with the login it was given" } else { "without a login" };
             return Err(bad(format!("it answers {} {who}", status.as_u16())));
         }
-        let bytes = http.read(self.peer, &ask.what, response, ANSWER_LIMIT).await?;
+        let bytes = self.http.read(self.peer, &ask.what, response, ANSWER_LIMIT).await?;
         let (token, seconds) = token_in(&bytes).map_err(|why| bad(why.into()))?;
         // A tenth less, so that a token does not run out on the way.
         let until = Instant::now() + Duration::from_secs(seconds - seconds / 10);
@@ -197,7 +230,7 @@ impl Service<'_> {
     }
 
     /// A GET with the login, or for an identity token a POST in the manner of OAuth2.
-    fn ask(&self, http: &Http, credential: Option<Credential>) -> Result<Ask, RegistryError> {
+    fn ask(&self, credential: Option<Credential>) -> Result<Ask, RegistryError> {
         let mut url = auth::check_realm(self.peer, self.realm).map_err(|why| self.refused(why))?;
         let scope = format!("repository:{}:pull", self.of.repository);
         let service = self.service.map(|service| ("service", service));
@@ -218,8 +251,7 @@ impl Service<'_> {
             }
         }
         let what = format!("a token for {}", self.of.repository);
-        let (tries, waiting) = (http.limits.retries, Start::quietly().waiting);
-        Ok(Ask { url, what, accept: None, authorization, from: 0, form, tries, waiting })
+        Ok(Ask { url, what, accept: None, authorization, from: 0, form, waiting: self.waiting.clone() })
     }
 
     fn refused(&self, why: &'static str) -> RegistryError {

@@ -23,6 +23,8 @@ pub struct StoreConfig {
     /// Registries (`host[:port]`) and hosts of token services that may be given their logins, when those are not the
     /// registries' own hosts: (`registry.example.com`, `gitlab.example.com`).
     pub token_services: Vec<(String, String)>,
+    /// Folders below which local images must lie; they may be anywhere without.
+    pub local_dirs: Option<Vec<PathBuf>>,
     /// Bounds of one pull.
     pub limits: Limits,
 }
@@ -37,6 +39,7 @@ impl StoreConfig {
             insecure_registries: Vec::new(),
             mirrors: Mirrors::default(),
             token_services: Vec::new(),
+            local_dirs: None,
             limits: Limits::default(),
         }
     }

@@ -29,6 +29,15 @@ pub(crate) struct Locked {
 }
 
 impl Root {
+    /// Whether one was made there. A folder that is something else is not mistaken for one; what can't be looked at is
+    /// told of by opening it.
+    pub(super) fn is_at(path: &Path) -> bool {
+        ["staging", "layers", "names", "snapshots"].iter().all(|name| match fs::metadata(path.join(name)) {
+            Ok(meta) => meta.is_dir(),
+            Err(error) => !is_absent(&error),
+        })
+    }
+
     /// Makes what is missing. Layers hold setuid files, so nobody but us may look inside.
     pub(super) fn open(path: &Path) -> Result<Self, StoreError> {
         make_dir(path)?;

@@ -47,7 +47,7 @@ pub(crate) use names::{Grant, Pointer};
 pub(crate) use partial::Partial;
 pub(crate) use staging::StagedLayer;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use layers::{Leases, Turns};
@@ -70,6 +70,7 @@ pub(crate) struct Inner {
     pub(crate) root: Root,
     pub(crate) limits: Limits,
     pub(crate) default_registry: String,
+    pub(crate) local_dirs: Option<Vec<PathBuf>>,
     pub(crate) registries: Registries,
     pub(crate) flights: Flights,
     pub(crate) session: Session,
@@ -90,6 +91,11 @@ impl ImageStore {
             return Err(StoreError::NoCryptoProvider);
         }
         crate::pull::blocking(move || Self::open_blocking(config)).await
+    }
+
+    /// Whether there is a store in the directory, for those who don't want to make one. Blocks on the disk.
+    pub fn is_at(root: &Path) -> bool {
+        Root::is_at(root)
     }
 
     fn open_blocking(config: StoreConfig) -> Result<Self, StoreError> {
@@ -116,6 +122,7 @@ impl ImageStore {
             registries,
             limits: config.limits,
             default_registry: config.default_registry,
+            local_dirs: config.local_dirs,
             session,
             key,
             root,

@@ -2,6 +2,9 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use images::{ImageStore, StoreConfig};
 
 use crate::kit::layout::{Blobs, Built, OCI_MANIFEST, Packing, build, config, gzip, sha256, tiny};
 use crate::kit::tars::{Member, dir, file, hardlink, symlink, tar};
@@ -227,5 +230,71 @@ async fn archives_that_are_broken_or_lead_away_are_refused() {
     for (path, expected) in [("pipe", "not a regular file"), ("none.tar", "cannot read the image archive")] {
         let error = refusal(&store, &name(&place.path().join(path), "")).await;
         assert!(error.contains(expected), "{error}");
+    }
+}
+
+/// Opening alone does something to a device or a pipe: it is not done.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_no_file_is_not_opened() {
+    let place = tempfile::tempdir().unwrap();
+    let store = open(&place.path().join("store")).await;
+    let (pipe, layout) = (place.path().join("pipe"), place.path().join("layout"));
+    fs::create_dir(&layout).unwrap();
+    run("mkfifo", &[pipe.to_str().unwrap()]);
+    fs::hard_link(&pipe, layout.join("oci-layout")).unwrap();
+    let opened = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            // Comes back as soon as anybody opens the other end, however shortly.
+            fs::OpenOptions::new().write(true).open(&pipe).unwrap();
+            opened.store(true, Ordering::SeqCst);
+        });
+        let refused = async {
+            for _ in 0..50 {
+                for name in [name(&pipe, ""), format!("oci:{}", layout.display())] {
+                    let error = refusal(&store, &name).await;
+                    assert!(error.contains("not a regular file"), "{error}");
+                }
+            }
+        };
+        tokio::task::block_in_place(|| tokio::runtime::Handle::current().block_on(refused));
+        let touched = opened.load(Ordering::SeqCst);
+        // Whether the writer still waits or has been let go: it ends.
+        let flags = rustix::fs::OFlags::RDONLY | rustix::fs::OFlags::NONBLOCK;
+        let reader = rustix::fs::open(&pipe, flags, rustix::fs::Mode::empty()).unwrap();
+        while !opened.load(Ordering::SeqCst) {
+            std::thread::yield_now();
+        }
+        drop(reader);
+        assert!(!touched, "the pipe was opened");
+    });
+}
+
+#[tokio::test]
+async fn an_image_outside_of_the_folders_for_local_images_is_refused() {
+    let place = tempfile::tempdir().unwrap();
+    let (allowed, other) = (place.path().join("allowed"), place.path().join("other"));
+    for folder in [&allowed, &other] {
+        fs::create_dir(folder).unwrap();
+        fs::write(folder.join("image.tar"), "").unwrap();
+        fs::create_dir(folder.join("layout")).unwrap();
+    }
+    std::os::unix::fs::symlink(&other, allowed.join("link")).unwrap();
+    let config = StoreConfig {
+        local_dirs: Some(vec![allowed.clone()]),
+        ..crate::kit::config(&place.path().join("store"))
+    };
+    let store = ImageStore::open(config).await.unwrap();
+    for (folder, outside) in [
+        (allowed.clone(), false),
+        (other, true),
+        (allowed.join("link"), true),
+        (allowed.join("../other"), true),
+    ] {
+        for name in [name(&folder.join("image.tar"), ""), format!("oci:{}", folder.join("layout").display())]
+        {
+            let error = refusal(&store, &name).await;
+            assert_eq!(error.contains("--local_image_dirs"), outside, "{error}");
+        }
     }
 }

@@ -47,6 +47,42 @@ async fn a_real_registry_takes_the_login() {
     assert!(none.contains("no login") && none.contains("--docker_config"), "{none}");
 }
 
+#[tokio::test]
+async fn each_repository_gets_the_login_of_its_own_path() {
+    if !is_root("each_repository_gets_the_login_of_its_own_path") {
+        return;
+    }
+    let image = tiny("x");
+    let server = Server::start(move |request| match &request.authorization {
+        None => Answer::new(401, "").header("WWW-Authenticate", r#"Basic realm="r""#),
+        Some(_) => honest(&image, request),
+    });
+    let at = &server.address;
+    // base64 of A:pa, B:pb and H:ph
+    let text = format!(
+        r#"{{"auths":{{"{at}/team-a":{{"auth":"QTpwYQ=="}},"{at}/team-b":{{"auth":"QjpwYg=="}},"http://{at}/v2/":{{"auth":"SDpwaA=="}}}}}}"#
+    );
+    let docker_config = Some(DockerConfig::parse(&text).unwrap());
+    let place = tempfile::tempdir().unwrap();
+    let store = ImageStore::open(StoreConfig { docker_config, ..config(place.path()) }).await.unwrap();
+    for (repository, login) in [
+        ("team-a/app", "QTpwYQ=="),
+        ("team-b/app", "QjpwYg=="),
+        ("other", "SDpwaA=="),
+        ("team-a", "QTpwYQ=="),
+    ] {
+        pull(&store, &server.image(repository)).await.unwrap();
+        let own = format!("/v2/{repository}/manifests/");
+        let seen: Vec<String> = server
+            .requests()
+            .into_iter()
+            .filter(|request| request.path.starts_with(&own))
+            .filter_map(|request| request.authorization)
+            .collect();
+        assert_eq!(seen, [format!("Basic {login}")], "{repository}");
+    }
+}
+
 /// A registry that wants a token of `realm`, and gives one itself at `/token`.
 fn with_tokens(
     image: Built,

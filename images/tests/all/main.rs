@@ -15,7 +15,7 @@
 //! | I9 indexes and manifests without end | `hostile::indexes_and_manifests_without_end`, `snapshots::more_layers_than_an_image_may_have_are_refused_by_number` |
 //! | I10 logins that leak | `login::no_credential_leaves_the_registry`, `mirrors::each_server_gets_its_own_login_only`, `secrets::credential_helpers_are_run_for_the_operator_only`, `hostile::foreign_urls_are_never_asked` |
 //! | I11 a cached image for the wrong task | `secrets::a_private_image_in_the_store_is_for_those_who_may_have_it`, `basics::a_second_pull_needs_no_network_and_force_looks_again` |
-//! | I12 stalls and resumed pulls | `slow`, `resume` |
+//! | I12 stalls and resumed pulls | `slow`, `resume`, `hiccup` |
 //! | I15 collection under a launch | `collect::collection_takes_nothing_from_a_launch`, `keep::layers_in_use_stay_whoever_asks` |
 //! | I16 device nodes and privileged attributes | `tar_layers::device_nodes_are_left_out`, unit test `only_harmless_attributes_are_kept` |
 
@@ -31,6 +31,7 @@ mod collect;
 mod crash;
 mod disk_full;
 mod folder;
+mod hiccup;
 mod hostile;
 mod keep;
 mod login;

@@ -10,7 +10,7 @@ use integration::eventually::{PATIENCE, within};
 use integration::images::{Image, Layer, busybox};
 use integration::job::{bound, done};
 use integration::task::{shell, task_in};
-use integration::{Cluster, Options, OrFail, Proxy, Registry, Scheduler, needs};
+use integration::{Cluster, Options, OrFail, Registry, Scheduler, needs};
 use serde_json::{Value, json};
 
 /// A task from an image with fields of `Image.Docker` and `Image` of its own.
@@ -238,11 +238,12 @@ fn collection_while_the_same_image_is_launched() {
     });
 }
 
-/// One mount can't name so many folders: layers are put on top of each other in some other way.
+/// More than one overlay can have, on any kernel: the lowest ones are copied into one.
 #[test]
 fn a_container_of_very_many_layers() {
-    needs!("docker-registry", "skopeo");
-    const LAYERS: usize = 160;
+    needs!();
+    // Linux: OVL_MAX_STACK is 500.
+    const LAYERS: usize = 520;
     let mut image: Image =
         busybox().layer(Layer::new().dir("t").file("t/first", "first").file("t/changed", "0"));
     for number in 1..LAYERS {
@@ -251,17 +252,21 @@ fn a_container_of_very_many_layers() {
         if number % 10 == 0 {
             layer = layer.without(&format!("t/{}", number - 1));
         }
+        if number == LAYERS - 1 {
+            // One of those that were merged, removed from above.
+            layer = layer.without("t/5");
+        }
         image = image.layer(layer);
     }
-    let registry = Registry::start();
-    let name = registry.push("tall", &image).name;
-    // Slowly enough that layers come in any order.
-    let line = Proxy::to(registry.address());
-    let name = name.replace(&registry.address().to_string(), &line.address().to_string());
+    // A local one: to push so many takes longer than all the rest.
     let cluster = Cluster::start();
-    let said = cluster.inside(&name, "cat /t/first /t/changed; echo; ls /t | wc -l; test -e /t/9 || echo gone; cat /t/8; echo x > /t/new && rm /t/1 && ls /t | wc -l");
-    let there = LAYERS - 1 - (LAYERS - 1) / 10 + 2;
-    assert_eq!(said, format!("first{}\n{there}\ngone\n8{there}\n", LAYERS - 1));
+    let layout = cluster.path("tall");
+    image.write(&layout);
+    let name = format!("oci:{}:latest", layout.display());
+    let said = cluster.inside(&name, "cat /t/first /t/changed; echo; ls /t | wc -l; for gone in 5 9; do test -e /t/$gone || echo gone; done; cat /t/8; echo x > /t/new && rm /t/1 && ls /t | wc -l");
+    // One of every ten, and the one that the topmost layer removes.
+    let there = LAYERS - 1 - (LAYERS - 1) / 10 - 1 + 2;
+    assert_eq!(said, format!("first{}\n{there}\ngone\ngone\n8{there}\n", LAYERS - 1));
     let before = cluster.inventory();
     // Nothing of it stays behind: what was mounted is mounted no more, and another container sees a fresh one.
     assert_eq!(cluster.inside(&name, "test ! -e /t/new && cat /t/1"), "1");

@@ -356,6 +356,30 @@ fn images_are_pulled_listed_and_removed() {
 }
 
 #[test]
+fn only_a_pull_makes_a_store() {
+    let place = Place::new();
+    let (typo, other) = (place.dir().join("typo"), place.dir().join("other"));
+    std::fs::create_dir(&other).unwrap();
+    for root in [&typo, &other] {
+        let store = format!("--store={}", root.display());
+        let none = format!("there is no image store at {}", root.display());
+        for words in [
+            &["verify"] as &[&str],
+            &["list"],
+            &["prune"],
+            &["remove", "a"],
+            &["inspect", "a"],
+            &["pin", "a"],
+        ] {
+            let ended = tepui(&place, &[&["image"], words, &[store.as_str()]].concat()).expect(2);
+            assert!(ended.stderr.contains(&none) && ended.stderr.contains("--store"), "{words:?}: {ended:?}");
+            assert_eq!(ended.stdout, "", "{words:?}");
+        }
+    }
+    assert!(!typo.exists() && std::fs::read_dir(&other).unwrap().count() == 0, "nothing was made");
+}
+
+#[test]
 fn a_store_is_looked_into_pruned_and_verified() {
     needs!("docker-registry", "skopeo");
     let registry = Registry::start();

@@ -2,8 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
-use anyhow::Context as _;
-use images::{DockerConfig, Mirrors, StoreConfig};
+use anyhow::{Context as _, anyhow};
+use images::{DockerConfig, ImageStore, Mirrors, StoreConfig};
 use model::flags::{Flag, Form, bad};
 
 use crate::context::{Trouble, failed};
@@ -80,6 +80,23 @@ pub fn store_config(flags: &Flags) -> Result<StoreConfig, Trouble> {
     config.token_services = token_services(values.text("registry_token_services").unwrap_or_default())?;
     config.docker_config = credentials(values.text("docker_config"))?;
     Ok(config)
+}
+
+/// Only a pull makes a store: whoever wants to look at one, or to change it, should hear that there is none.
+///
+/// # Errors
+/// There is no store; the flag that names the place can't be used then.
+pub fn check_store(flags: &Flags, root: &Path) -> Result<(), Trouble> {
+    if ImageStore::is_at(root) {
+        return Ok(());
+    }
+    let none = format!("there is no image store at {}", root.display());
+    match ["store", "work_dir"].into_iter().find(|name| flags.values.text(name).is_some()) {
+        Some(name) => Err(bad(name, flags.values.text(name).unwrap_or_default(), &none).into()),
+        None => {
+            Err(failed(anyhow!("{none}; `tepui image pull` makes one, and --store says where another is")))
+        }
+    }
 }
 
 fn token_services(text: &str) -> Result<Vec<(String, String)>, Trouble> {

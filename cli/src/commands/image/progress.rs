@@ -14,6 +14,11 @@ fn short(digest: &Digest) -> String {
     digest.hex().chars().take(12).collect()
 }
 
+/// Before the layers are known.
+fn waits(why: &str, pause: Duration) -> String {
+    format!("{why}: asking again in {:.1} s", pause.as_secs_f64())
+}
+
 fn retry(pause: Duration) -> String {
     format!("interrupted, going on in {:.1} s", pause.as_secs_f64())
 }
@@ -56,6 +61,11 @@ impl Progress for Bars {
             }
         }
     }
+
+    fn waiting(&self, why: &str, pause: Duration) {
+        // Above the bars, if there are any; nothing is lost with a terminal that can't be written to.
+        let _ = self.all.println(waits(why, pause));
+    }
 }
 
 /// One line when a layer is planned and one when it is there.
@@ -81,5 +91,9 @@ impl Progress for Lines {
             LayerEvent::Waiting { pause } => eprintln!("layer {layer}: {}", retry(pause)),
             LayerEvent::Fetching { .. } | LayerEvent::Unpacking => {}
         }
+    }
+
+    fn waiting(&self, why: &str, pause: Duration) {
+        eprintln!("{}", waits(why, pause));
     }
 }

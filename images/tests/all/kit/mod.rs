@@ -39,8 +39,10 @@ pub fn quick() -> Limits {
     Limits {
         connect_timeout: Duration::from_secs(2),
         idle_timeout: Duration::from_secs(1),
+        retries: 3,
         first_pause: Duration::from_millis(10),
         longest_pause: Duration::from_secs(2),
+        longest_asked: Duration::from_secs(2),
         resume_from: 1,
         ..Limits::default()
     }
