@@ -14,7 +14,13 @@ within() {
 }
 get() { busybox wget -q -O - "http://127.0.0.1:$1"; }
 answers() { get 5051/health; }
-group() { ls -d /sys/fs/cgroup/mesos/*-*-*-*-* 2>/dev/null | head -n 1; }
+groups() { ls -d /sys/fs/cgroup/mesos/*-*-*-*-* 2>/dev/null; }
+# The first task's, once it is known which that is.
+steady=""
+group() {
+    [ -n "$steady" ] || { groups | head -n 1 && return; }
+    [ -d "$steady" ] && echo "$steady"
+}
 # The container's init, the task's shell and the keeper, which must never change; the shell's own children may.
 alive() {
     for pid in $(cat "$(group)/leaf/cgroup.procs" /sys/fs/cgroup/mesos/keepers/cgroup.procs 2>/dev/null | sort -n); do
@@ -48,8 +54,27 @@ ready() {
     [ -n "$sandbox" ]
 }
 within 60 ready || say task "did not start: $(tail -n 3 /tmp/run.out | tr '\n' ' ')"
+steady=$(group)
+# Without an image and not root: it passes the folders of the host on its way, whatever systemd makes of them at a start.
+tepui run --master=127.0.0.1:5050 --quiet --user=65534:65534 --name=plain --resources='cpus:0.2;mem:64' \
+    -- sh -c 'n=0; until [ -e "$MESOS_SANDBOX/end" ]; do n=$((n+1)); echo $n >"$MESOS_SANDBOX/beat" || exit 9; sleep 1; done; exit 5' \
+    >/tmp/plain.out 2>&1 &
+plain=$!
+home=""
+beats() {
+    file=$(ls /var/lib/tepui/agent/slaves/*/frameworks/*/executors/*/runs/*/beat 2>/dev/null | head -n 1)
+    home=${file%/beat}
+    [ -n "$home" ]
+}
+within 60 beats || say plain "did not start: $(tail -n 3 /tmp/plain.out | tr '\n' ' ')"
+# Still at it: a later number.
+goes_on() {
+    was=$(cat "$home/beat")
+    later() { now=$(cat "$home/beat"); [ -n "$now" ] && [ "$now" != "$was" ]; }
+    within 30 later && say "$1" same || say "$1" "beat $was is the last"
+}
 # The keeper leaves its caller's unit a moment after the start.
-settled() { [ -n "$(cat /sys/fs/cgroup/mesos/keepers/cgroup.procs)" ]; }
+settled() { [ "$(wc -l </sys/fs/cgroup/mesos/keepers/cgroup.procs)" -ge 2 ]; }
 within 20 settled || say keeper "stays in the unit"
 before=$(alive)
 say running "$before"
@@ -58,6 +83,7 @@ say unit "$(cat /sys/fs/cgroup/system.slice/tepui-agent.service/cgroup.procs | w
 old=$(agent)
 systemctl restart tepui-agent
 check restart
+goes_on plain_restart
 
 old=$(agent)
 cp /usr/bin/tepui /usr/bin/tepui.new && printf 'upgraded' >>/usr/bin/tepui.new && mv /usr/bin/tepui.new /usr/bin/tepui
@@ -75,6 +101,26 @@ systemctl daemon-reexec
 systemctl restart tepui-master
 within 60 registered || say master "was not found again"
 check reload
+# A start that fails before the agent does anything: systemd has set the modes of its folders by then.
+systemctl stop tepui-agent
+echo 'OPTIONS=--no_such_flag' >/etc/default/tepui-agent
+systemctl start tepui-agent
+sleep 2
+goes_on plain_failed_start
+systemctl stop tepui-agent
+rm /etc/default/tepui-agent
+old=0
+systemctl reset-failed tepui-agent
+systemctl start tepui-agent
+check failed_start
+touch "$home/end"
+plain_over() { ! kill -0 $plain; }
+within 60 plain_over || kill $plain
+wait $plain
+say plain_exit_code $?
+alone() { [ "$(groups)" = "$steady" ] && [ "$(wc -l </sys/fs/cgroup/mesos/keepers/cgroup.procs)" = 1 ]; }
+within 30 alone || say plain "is not gone"
+before=$(alive)
 
 systemctl stop tepui-agent
 say stopped "$(systemctl is-active tepui-agent)"
@@ -91,9 +137,9 @@ over() { ! kill -0 $runner; }
 within 60 over || kill $runner
 wait $runner
 say exit_code $?
-gone() { [ -z "$(group)" ]; }
+gone() { [ -z "$(groups)" ]; }
 within 30 gone
-say groups_left "$(ls -d /sys/fs/cgroup/mesos/*-*-*-*-* 2>/dev/null | wc -l)"
+say groups_left "$(groups | wc -l)"
 say failed "$(systemctl list-units --state=failed --no-legend --plain | tr '\n' ' ')none"
 echo "--- run"
 tail -n 5 /tmp/run.out

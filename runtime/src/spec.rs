@@ -200,7 +200,7 @@ pub struct SandboxMount {
     /// The folder on the host. The keeper gives it to the command's user (not recursively).
     pub source: PathBuf,
     /// Where it appears in the container (Mesos: `/mnt/mesos/sandbox`). Without an image the folder
-    /// is seen at its host path and this is ignored.
+    /// is seen at its host path, the only entry of the folder around it, and this is ignored.
     pub target: PathBuf,
 }
 

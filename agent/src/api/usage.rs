@@ -7,6 +7,7 @@ use http::StatusCode;
 use runtime::Statistics;
 use serde_json::{Value, json};
 use serving::metrics::Snapshot;
+use tokio::task::JoinSet;
 use wire::query::Query;
 use wire::v1;
 use wire::v1::agent::response;
@@ -15,6 +16,9 @@ use wire::v1::cgroup_info::blkio::{self, Operation, throttling};
 use super::legacy::insert;
 use super::{Api, Refusal, pressure, refuse};
 use crate::logic::{Stage, Task, View, disk_quota};
+
+/// Most containers that are asked at once what they use. Whose keeper stands still takes a second to say nothing.
+const ASKED: usize = 64;
 
 /// `/containers`: those that run; all of them, or those of a framework, an executor, or one.
 pub(super) async fn containers(api: &Api, query: &Query) -> Result<Value, Refusal> {
@@ -32,13 +36,13 @@ pub(super) async fn containers(api: &Api, query: &Query) -> Result<Value, Refusa
             && asked.2.is_none_or(|id| run.executor.as_str() == id)
     };
     let mut all = Vec::new();
-    for task in running(&view).filter(wanted) {
-        let mut value = named(task);
+    for (task, usage) in usages(api, running(&view).filter(wanted)).await {
+        let mut value = named(&task);
         if let Some(object) = value.as_object_mut() {
             object.insert("container_id".to_owned(), task.run.container.as_str().into());
         }
-        insert(&mut value, "status", status(task).as_ref());
-        if let Some(usage) = usage_of(api, task).await {
+        insert(&mut value, "status", status(&task).as_ref());
+        if let Some(usage) = usage {
             usage.insert_into(&mut value);
         }
         all.push(value);
@@ -50,9 +54,9 @@ pub(super) async fn containers(api: &Api, query: &Query) -> Result<Value, Refusa
 pub(super) async fn statistics(api: &Api) -> Result<Value, Refusal> {
     let view = api.view().await?;
     let mut all = Vec::new();
-    for task in running(&view) {
-        if let Some(usage) = usage_of(api, task).await {
-            let mut value = named(task);
+    for (task, usage) in usages(api, running(&view)).await {
+        if let Some(usage) = usage {
+            let mut value = named(&task);
             usage.insert_into(&mut value);
             all.push(value);
         }
@@ -64,14 +68,14 @@ pub(super) async fn statistics(api: &Api) -> Result<Value, Refusal> {
 pub(super) async fn get_containers(api: &Api) -> Result<response::GetContainers, Refusal> {
     let view = api.view().await?;
     let mut all = response::GetContainers::default();
-    for task in running(&view) {
+    for (task, usage) in usages(api, running(&view)).await {
         all.containers.push(response::get_containers::Container {
             framework_id: Some((&task.run.framework).into()),
             executor_id: Some((&task.run.executor).into()),
             executor_name: Some(crate::executor_name(&task.info)),
             container_id: (&task.run.container).into(),
-            container_status: status(task),
-            resource_statistics: usage_of(api, task).await.map(|usage| usage.statistics),
+            container_status: status(&task),
+            resource_statistics: usage.map(|usage| usage.statistics),
         });
     }
     Ok(all)
@@ -112,17 +116,47 @@ impl Usage {
 
 /// Adds the pressure of every container that runs to what Prometheus gets.
 pub(super) async fn add_pressure(api: &Api, view: &View, all: &mut Snapshot) {
-    for task in running(view) {
-        if let Some(measured) = api.sources.containers.statistics(&task.run.container).await {
-            pressure::add(all, task, &measured);
+    for (task, measured) in measure(api, running(view)).await {
+        if let Some(measured) = measured {
+            pressure::add(all, &task, &measured);
         }
     }
 }
 
-async fn usage_of(api: &Api, task: &Task) -> Option<Usage> {
-    let container = &task.run.container;
-    let measured = api.sources.containers.statistics(container).await;
-    let disk = api.sources.disk.of(container);
+type Measured = (Arc<Task>, Option<Statistics>);
+
+/// What the containers tell of these tasks, in their order: all are asked together.
+async fn measure<'a>(api: &Api, tasks: impl Iterator<Item = &'a Arc<Task>>) -> Vec<Measured> {
+    let mut all: Vec<Measured> = tasks.map(|task| (task.clone(), None)).collect();
+    let mut waiting = all.iter().map(|(task, _)| task.run.container.clone()).enumerate().collect::<Vec<_>>();
+    waiting.reverse();
+    let mut asked = JoinSet::new();
+    loop {
+        while asked.len() < ASKED
+            && let Some((place, container)) = waiting.pop()
+        {
+            let containers = api.sources.containers.clone();
+            asked.spawn(async move { (place, containers.statistics(&container).await) });
+        }
+        match asked.join_next().await {
+            Some(Ok((place, told))) => all[place].1 = told,
+            // Who failed while he was asked has said nothing.
+            Some(Err(error)) => tracing::debug!("a container could not be asked: {error}"),
+            None => return all,
+        }
+    }
+}
+
+async fn usages<'a>(
+    api: &Api,
+    tasks: impl Iterator<Item = &'a Arc<Task>>,
+) -> Vec<(Arc<Task>, Option<Usage>)> {
+    let all = measure(api, tasks).await.into_iter();
+    all.map(|(task, measured)| (task.clone(), usage_of(api, &task, measured))).collect()
+}
+
+fn usage_of(api: &Api, task: &Task, measured: Option<Statistics>) -> Option<Usage> {
+    let disk = api.sources.disk.of(&task.run.container);
     if measured.is_none() && disk.is_none() {
         return None;
     }

@@ -28,6 +28,7 @@ mod pull;
 mod readers;
 mod reconfigured;
 mod restart;
+mod sandboxes;
 mod several_masters;
 mod streams;
 mod threats;

@@ -179,7 +179,8 @@ fn furnish(spec: &ContainerSpec, root: BorrowedFd<'_>) -> Result<(), Failure> {
     spec.sandbox.as_ref().map_or(Ok(()), |sandbox| sandbox::folder(root, &sandbox.target).map(drop))
 }
 
-/// Checks an image's root filesystem and mounts in it what libcontainer doesn't. The answer is the sandbox's mount.
+/// Checks an image's root filesystem and mounts in it what libcontainer doesn't. The answer is the sandbox's mount in an
+/// image.
 fn fill(
     mounts: &dyn Mounts,
     spec: &ContainerSpec,
@@ -187,7 +188,8 @@ fn fill(
     users: Option<&Users>,
 ) -> Result<Option<OwnedFd>, Failure> {
     if !spec.rootfs.is_image() {
-        return Ok(None);
+        let seclude = |sandbox| sandbox::seclude(mounts, root, sandbox);
+        return spec.sandbox.as_ref().map_or(Ok(()), seclude).map(|()| None);
     }
     guard::mount_points(root, &GUARDED)?;
     if !spec.isolation.net {

@@ -109,6 +109,7 @@ fn contain(job: Job, folder: &Folder, clients: &mut Clients) -> Ending {
     let prepared = clients
         .listen(&folder.join(Folder::SOCKET))
         .map_err(|error| Failure::host(Stage::Prepare, "the keeper can't open its socket", &error))
+        .and_then(|()| finish::reserve(folder))
         .and_then(|()| make_cgroups(&job));
     match prepared {
         Ok((layout, cgroups)) => {

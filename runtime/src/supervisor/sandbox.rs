@@ -1,6 +1,9 @@
 //! The sandbox inside the container: mounted by us, on a folder that is found and where needed made below the root
 //! filesystem without ever leaving it, whatever the image links where (CVE-2021-30465, CVE-2023-27561). libcontainer
 //! would do it by path, after others had a chance to change what the path means.
+//!
+//! Without an image it is seen where it lies, which is a way that nobody but root passes on the host: else whoever has
+//! an account there could start what a task that is root made set-uid (containerd's CVE-2021-41103).
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Component, Path, PathBuf};
@@ -14,6 +17,8 @@ use crate::kernel::Mounts;
 use crate::spec::SandboxMount;
 
 const FOLDER: OFlags = OFlags::PATH.union(OFlags::DIRECTORY).union(OFlags::CLOEXEC);
+/// Of the folder around a sandbox without an image: passed, not listed.
+const WAY: u32 = 0o711;
 const IN_ROOT: ResolveFlags = ResolveFlags::IN_ROOT.union(ResolveFlags::NO_MAGICLINKS);
 
 /// Mounts the sandbox below `root`, seen with the ids of `users` where there are any. The answer is its mount.
@@ -35,6 +40,37 @@ pub(crate) fn bind(
     }
     mounts.attach(mount.as_fd(), target.as_fd()).map_err(failed)?;
     Ok(mount)
+}
+
+/// Shows the sandbox where it lies in `root`, a copy of the host's tree. The folder around it is covered by one that has
+/// nothing else in it and lets every user pass, whatever the host's own allows.
+pub(crate) fn seclude(
+    mounts: &dyn Mounts,
+    root: BorrowedFd<'_>,
+    sandbox: &SandboxMount,
+) -> Result<(), Failure> {
+    let source = &sandbox.source;
+    let failed = |error: io::Error| {
+        let what = format_args!("can't show the sandbox {} to the command", source.display());
+        Failure::host(Stage::Rootfs, what, &error)
+    };
+    let mount = mounts.clone_tree(source).map_err(failed)?;
+    mounts.tame(mount.as_fd()).map_err(failed)?;
+    if let (Some(around), Some(name)) = (source.parent(), source.file_name()) {
+        // The top itself can't be covered.
+        if around.parent().is_some() {
+            let cover = mounts.tmpfs(WAY).map_err(failed)?;
+            mkdirat(&cover, name, Mode::from_raw_mode(0o700)).map_err(|errno| failed(errno.into()))?;
+            mounts.restrict(cover.as_fd()).map_err(failed)?;
+            mounts.attach(cover.as_fd(), inside(root, around).map_err(failed)?.as_fd()).map_err(failed)?;
+        }
+    }
+    mounts.attach(mount.as_fd(), inside(root, source).map_err(failed)?.as_fd()).map_err(failed)
+}
+
+/// A folder that is there, at a path of the host's.
+fn inside(root: BorrowedFd<'_>, path: &Path) -> io::Result<OwnedFd> {
+    Ok(openat2(root, path, FOLDER, Mode::empty(), IN_ROOT)?)
 }
 
 /// The folder to mount on, made where it is missing.

@@ -25,11 +25,11 @@
 //! | K17 | names that are paths | `k17_ids_that_could_leave_the_folder_are_refused` |
 //! | K18 | devices | `k18_devices_are_denied_but_for_the_usual_ones`, `k18_devices_stay_denied_after_deaths_and_in_nested_cgroups` |
 //! | K20 | the keeper's socket is reached from a container | `k20_the_socket_is_for_root_outside_of_containers_only`, `k20_no_socket_of_the_hosts_network_lets_a_container_in` |
-//! | K21 | folders that others can enter | `k21_folders_are_closed_to_others` |
+//! | K21 | folders that others can enter | `k21_folders_are_closed_to_others`, `k21_what_a_task_made_set_uid_is_out_of_reach`, `k21_what_root_of_a_user_namespace_made_set_uid_is_out_of_reach`, `k21_a_user_without_an_image_reaches_its_sandbox_and_nothing_beside_it` |
 //! | K22 | sessions that leak | `k22_callers_that_come_and_go_cost_a_keeper_nothing` |
 //! | K23 | logs are exchanged | `k23_output_files_that_the_sandbox_holds_as_links_are_not_followed`, `k23_a_log_that_a_task_exchanges_is_written_where_it_was` |
 //! | K24 | programs of the image run on the host | `k24_nothing_of_an_image_runs_on_the_host` |
-//! | K25 | one container takes all | `k25_a_fork_bomb_ends_at_once`, `k25_neighbours_of_a_bomb_go_on` |
+//! | K25 | one container takes all (not inodes and dentries of a disk that several share, which cgroups know no bounds of: project quotas are not there yet) | `k25_a_fork_bomb_ends_at_once`, `k25_neighbours_of_a_bomb_go_on` |
 #![forbid(unsafe_code)]
 #![allow(clippy::unwrap_used, reason = "a test says where it failed by its line")]
 
@@ -42,6 +42,7 @@ mod limits;
 mod namespaces;
 mod neighbours;
 mod recovery;
+mod sandboxes;
 mod starting;
 mod threats;
 mod world;

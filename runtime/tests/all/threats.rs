@@ -75,16 +75,21 @@ fn k05_a_mount_point_that_is_exchanged_meanwhile_leads_nowhere() {
             }
             flips
         });
+        let mut mounted = 0;
         for round in 0..much(30, 3000) {
-            let mut spec = world.script(&format!("race{round}"), "echo in > /mnt/mesos/sandbox/file; true");
+            let id = format!("race{round}");
+            let mut spec = world.script(&id, "echo in > /mnt/mesos/sandbox/file; true");
             spec.rootfs = Rootfs::Directory(root.clone());
             let mut keeper = world.runtime.launch(&spec).unwrap();
+            // Some are refused: a link to nowhere was in the way.
             let _ = keeper.wait_exit();
             while keeper.report().is_ok() {}
             world.runtime.cleanup(&spec.id).unwrap();
+            mounted += u32::from(world.sandbox(&id).join("file").exists());
         }
         done.store(true, Ordering::Relaxed);
         assert!(flip.join().unwrap() > 100);
+        assert!(mounted > 0, "no container had its sandbox");
     });
     canary.assert_untouched();
     assert_eq!(fs::read_to_string("/proc/self/mountinfo").unwrap(), before);
@@ -135,6 +140,7 @@ fn k09_what_is_written_to_proc_is_written_to_proc() {
 fn k10_nothing_is_made_on_the_host_for_an_image() {
     let Some(world) = world("k10_nothing_is_made_on_the_host_for_an_image") else { return };
     let canary = Canary::new();
+    let mut ran = 0;
     for (number, name) in ["mnt", "etc", "tmp", "bin/../mnt", "var"].into_iter().enumerate() {
         let mut spec = world.spec(&format!("makes{number}"), &["true"]);
         spec.cwd = "/tmp".into();
@@ -143,10 +149,11 @@ fn k10_nothing_is_made_on_the_host_for_an_image() {
             let _ = symlink(canary.path(), layer.join(name));
         });
         let mut keeper = world.runtime.launch(&spec).unwrap();
-        let _ = keeper.wait_exit();
+        ran += u32::from(keeper.wait_exit().is_ok_and(|record| record.status == Exit::Code(0)));
         world.bury(keeper, &spec.id);
         canary.assert_untouched();
     }
+    assert!(ran > 0, "no container ran");
 }
 
 #[test]
@@ -356,10 +363,8 @@ fn k23_a_log_that_a_task_exchanges_is_written_where_it_was() {
 fn k24_nothing_of_an_image_runs_on_the_host() {
     let Some(world) = world("k24_nothing_of_an_image_runs_on_the_host") else { return };
     let canary = Canary::new();
-    let mut spec = world.spec("traps", &["true"]);
-    spec.user = Some("web".into());
     let trap = format!("#!/bin/sh\ntouch {}/sprung /mnt/mesos/sandbox/sprung\n", canary.path().display());
-    with_layer(&world, &mut spec, |layer| {
+    let fill = |layer: &Path| {
         for name in [
             "bin/newuidmap",
             "bin/newgidmap",
@@ -381,16 +386,26 @@ fn k24_nothing_of_an_image_runs_on_the_host() {
         fs::create_dir_all(layer.join("etc")).unwrap();
         fs::write(layer.join("etc/nsswitch.conf"), "passwd: trap\ngroup: trap\n").unwrap();
         fs::write(layer.join("etc/ld.so.preload"), "/lib/libnss_files.so.2\n").unwrap();
+    };
+    let [spec, mut mapped] = ["traps", "traps-mapped"].map(|id| {
+        let mut spec = world.spec(id, &["true"]);
+        spec.user = Some("web".into());
+        with_layer(&world, &mut spec, fill);
+        spec
     });
-    let mut mapped = spec.clone();
     mapped.user_namespace = Some(IDS);
     assert_eq!(world.run(&spec).status, Exit::Code(0), "{}", world.log(&spec.id));
     // Once more with ids to be mapped, which others leave to programs found in PATH.
-    let _ = world.runtime.launch(&mapped).map(|mut keeper| {
-        let _ = keeper.wait_exit();
-        world.bury(keeper, &mapped.id);
-    });
-    assert!(!world.sandbox("traps").join("sprung").exists());
+    let mut keeper = world.runtime.launch(&mapped).unwrap();
+    match keeper.wait_exit() {
+        Ok(record) => assert_eq!(record.status, Exit::Code(0), "{}", world.log(&mapped.id)),
+        // A host whose layers can't be mapped has no such container.
+        Err(error) => assert!(error.to_string().contains("idmapped mounts"), "{error}"),
+    }
+    world.bury(keeper, &mapped.id);
+    for id in ["traps", "traps-mapped"] {
+        assert!(!world.sandbox(id).join("sprung").exists());
+    }
     canary.assert_untouched();
 }
 

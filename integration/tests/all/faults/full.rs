@@ -156,3 +156,38 @@ fn files_that_can_be_read_only_while_tasks_run_and_end() {
     cluster.assert_nothing_beyond(&before);
     nobody_panicked(&cluster);
 }
+
+/// The keeper writes how a task ended into room that it has made at the start (Mesos: the executor tells it of itself).
+#[test]
+fn an_end_that_comes_while_the_disk_is_full_and_the_agent_away() {
+    needs!("nsenter", "unshare");
+    let mut cluster = Cluster::empty(Options { disk_mb: Some(16), ..Options::default() });
+    let place = cluster.work_dir().join("run");
+    std::fs::create_dir_all(cluster.disk().outside(&place)).unwrap();
+    std::os::unix::fs::symlink(&place, cluster.runtime_dir()).unwrap();
+    cluster.start_master();
+    cluster.start_agent();
+    cluster.agent_id();
+    let mut scheduler = cluster.scheduler();
+    works(&mut scheduler, "before");
+    let go = cluster.path("go");
+    let line = format!("until test -e {}; do sleep 0.05; done; exit 7", go.display());
+    scheduler.start(|offer| integration::task::task("ends", offer, integration::task::shell(&line)));
+    scheduler.wait_for("ends", "TASK_RUNNING");
+    cluster.kill_agent();
+    cluster.disk().leave_pages(0);
+    std::fs::write(&go, "").unwrap();
+    let containers = cluster.disk().outside(&place.join("containers"));
+    integration::eventually("the keeper has written the record", || {
+        let folders = std::fs::read_dir(&containers).ok()?.flatten();
+        let written = folders.filter_map(|folder| folder.path().join("exit.json").metadata().ok());
+        written.into_iter().find(|record| record.len() > 0).map(|_| ())
+    });
+    cluster.disk().make_room();
+    cluster.start_agent();
+    let end = scheduler.end_of("ends");
+    let message = end["message"].as_str().unwrap_or_default();
+    assert!(end["state"] == "TASK_FAILED" && message.contains("status 7"), "{end}");
+    works(&mut scheduler, "after");
+    nobody_panicked(&cluster);
+}

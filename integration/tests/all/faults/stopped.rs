@@ -1,5 +1,7 @@
 //! Processes that stand still for longer than anybody waits for them, and go on afterwards.
 
+use std::time::{Duration, Instant};
+
 use integration::client::get;
 use integration::leftovers::descriptors;
 use integration::task::{shell, task};
@@ -103,11 +105,18 @@ fn a_keeper_that_stands_still() {
     for keeper in keepers {
         kill_process(keeper, Signal::STOP).unwrap();
     }
-    // Whoever asks what its container uses is answered, however often, and nothing piles up.
+    // Whoever asks what its container uses is answered, however often, and nothing piles up. All are waited for together:
+    // each alone takes a second to say nothing.
     let agent = cluster.agent_process().pid();
     let open = descriptors(agent);
     for path in ["/monitor/statistics", "/containers", "/monitor/statistics"] {
         get(cluster.agent(), path).expect(200);
+    }
+    for path in ["/containers", "/metrics"] {
+        let asked = Instant::now();
+        get(cluster.agent(), path).expect(200);
+        let longest = Duration::from_millis(2500);
+        assert!(asked.elapsed() < longest, "{path}: {:?} for {} of them", asked.elapsed(), seconds.len());
     }
     eventually("descriptors are closed", || (descriptors(agent) <= open + 3).then_some(()));
     // A kill waits for its keeper, others don't.
