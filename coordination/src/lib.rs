@@ -7,6 +7,8 @@
 
 mod address;
 pub mod contest;
+#[doc(hidden)]
+pub mod fuzzing;
 pub mod lease;
 mod standalone;
 mod url;

@@ -68,6 +68,8 @@ pub const TARGETS: &[Target] = &[
     target("agent_flags", 4 * KB, (2 * MB, 1000), targets::flags::agent),
     target("master_flags", 4 * KB, (2 * MB, 1000), targets::flags::master),
     target("security", 4 * KB, (MB, 400), targets::security::any),
+    target("ensemble", 4 * KB, (MB, 400), targets::leading::nodes),
+    target("master_registry", 8 * KB, (4 * MB, 2000), targets::leading::registry),
     target("spec", 8 * KB, (MB, 400), targets::streams::spec),
     target("ending", 4 * KB, (MB, 400), targets::streams::ending),
 ];

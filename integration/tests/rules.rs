@@ -36,7 +36,10 @@ const ARROWS: &[(&str, &[&str])] = &[
     ),
     ("simulation", &["wire", "model", "coordination", "agent", "master"]),
     ("integration", &["wire", "model"]),
-    ("fuzz", &["wire", "model", "serving", "security", "images", "runtime", "agent", "master"]),
+    (
+        "fuzz",
+        &["wire", "model", "coordination", "serving", "security", "images", "runtime", "agent", "master"],
+    ),
     ("bench", &["wire", "model", "coordination", "sdk", "runtime"]),
 ];
 

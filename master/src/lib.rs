@@ -9,6 +9,8 @@ mod allocator;
 mod api;
 pub mod config;
 pub mod flags;
+#[doc(hidden)]
+pub mod fuzzing;
 pub mod logic;
 mod metrics;
 pub mod registry;

@@ -3,6 +3,7 @@
 pub(crate) mod flags;
 pub(crate) mod http;
 pub(crate) mod images;
+pub(crate) mod leading;
 pub(crate) mod messages;
 pub(crate) mod security;
 pub(crate) mod streams;
