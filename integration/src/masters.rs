@@ -88,8 +88,6 @@ impl Masters {
         command.args(["master", "--allocation_interval=50ms", "--zk_session_timeout=2secs"]);
         command.arg(format!("--ip={}", address.ip())).arg(format!("--port={}", address.port()));
         command.arg(format!("--zk={}", self.url())).args(&self.flags);
-        // What the ensemble has accepted is told with its own number.
-        command.env("RUST_LOG", "info,coordination=debug");
         let daemon = Daemon::start("tepui master", &mut command, &self.log(master));
         self.masters[usize::from(master)] = Some(daemon);
     }

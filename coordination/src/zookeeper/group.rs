@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use tokio::sync::watch;
-use zookeeper_client::{Client, CreateMode, Error, Permission, WatchedEvent};
+use zookeeper_client::{CreateMode, Error, Permission, WatchedEvent};
 
 use super::{Session, Told, Wish};
 use crate::contest::{Candidate, Contest, LABEL, Verdict};
@@ -143,7 +143,10 @@ impl<'a> Group<'a> {
                 let verdict = self.see().await?;
                 self.judge(verdict);
             }
-            (verdict, _) => self.judge(verdict),
+            (verdict, Some(_)) => self.judge(verdict),
+            // It withdrew, but the answer to that was lost.
+            (Verdict::Leads { .. } | Verdict::Stands, None) => self.leave().await,
+            (Verdict::Absent, None) => {}
         }
         self.learn_leader().await?;
         self.complained = None;
@@ -154,35 +157,38 @@ impl<'a> Group<'a> {
     /// Reads the names of the nodes, after everything that a majority of the ensemble knew when this began.
     async fn see(&mut self) -> Result<Verdict, Error> {
         let asked = Moment::now();
-        let (client, path) = (self.session.client.clone(), self.session.path().to_owned());
-        let synced = client.sync(&path);
-        let nodes = if self.changed.is_some() {
-            let (synced, nodes) = tokio::join!(synced, client.list_children(&path));
-            synced?;
-            nodes
-        } else {
-            let (synced, nodes) = tokio::join!(synced, client.list_and_watch_children(&path));
-            synced?;
-            nodes.map(|(nodes, watcher)| {
-                self.changed = Some(Box::pin(watcher.changed()));
-                nodes
-            })
-        };
-        let nodes = match nodes {
-            // No master was ever there: its coming can be watched, too.
-            Err(Error::NoNode) => {
-                self.watch_for_path(&client, &path).await?;
-                Vec::new()
+        let nodes = loop {
+            match self.list().await {
+                // No master was ever there: its coming can be watched, too.
+                Err(Error::NoNode) if self.watch_for_path().await? => break Vec::new(),
+                // It came just now.
+                Err(Error::NoNode) => {}
+                other => break other?,
             }
-            other => other?,
         };
         Ok(self.contest.seen(asked, nodes.iter().map(String::as_str)))
     }
 
-    async fn watch_for_path(&mut self, client: &Client, path: &str) -> Result<(), Error> {
-        let (_, watcher) = client.check_and_watch_stat(path).await?;
+    async fn list(&mut self) -> Result<Vec<String>, Error> {
+        let (client, path) = (self.session.client.clone(), self.session.path().to_owned());
+        let synced = client.sync(&path);
+        if self.changed.is_some() {
+            let (synced, nodes) = tokio::join!(synced, client.list_children(&path));
+            synced?;
+            return nodes;
+        }
+        let (synced, nodes) = tokio::join!(synced, client.list_and_watch_children(&path));
+        synced?;
+        let (nodes, watcher) = nodes?;
         self.changed = Some(Box::pin(watcher.changed()));
-        Ok(())
+        Ok(nodes)
+    }
+
+    /// Watches for the making of the node of all; not when it was made meanwhile, for then its children are to be watched.
+    async fn watch_for_path(&mut self) -> Result<bool, Error> {
+        let (made, watcher) = self.session.client.check_and_watch_stat(self.session.path()).await?;
+        self.changed = made.is_none().then(|| Box::pin(watcher.changed()) as Changed);
+        Ok(made.is_none())
     }
 
     fn judge(&mut self, verdict: Verdict) {
@@ -289,13 +295,18 @@ impl<'a> Group<'a> {
         };
         if let Some(done) = withdraw {
             self.step_back("it withdraws");
-            if let Some(own) = self.contest.own() {
-                let node = format!("{}/{own}", self.session.path());
-                if let Err(error) = self.session.client.delete(&node, None).await {
-                    tracing::warn!(node, %error, "the own node could not be removed; it goes with the session");
-                }
-            }
+            self.leave().await;
             done.notify_one();
+        }
+    }
+
+    /// Takes the own node away.
+    async fn leave(&mut self) {
+        if let Some(own) = self.contest.own() {
+            let node = format!("{}/{own}", self.session.path());
+            if let Err(error) = self.session.client.delete(&node, None).await {
+                tracing::warn!(node, %error, "the own node could not be removed; it goes with the session");
+            }
         }
     }
 

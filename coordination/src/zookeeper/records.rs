@@ -107,7 +107,7 @@ pub enum RecordsError {
 
 /// The content of the root node.
 #[derive(Clone, PartialEq, Eq, Debug, serde::Serialize, serde::Deserialize)]
-struct Head {
+pub(crate) struct Head {
     format: u64,
     epoch: u64,
     /// Raised by each write of an epoch.
@@ -239,7 +239,7 @@ impl Records {
         let Some(held) = self.held.clone() else {
             return Err(RecordsError::Fenced("the registry was not taken over"));
         };
-        let head = Head { serial: held.head.serial + 1, ..held.head.clone() };
+        let head = Head { serial: held.head.serial.wrapping_add(1), ..held.head.clone() };
         let steps = self.steps(changes);
         loop {
             match self.multi(&head, Some(held.place.version), &steps).await {
@@ -265,7 +265,7 @@ impl Records {
 
     fn settled(&mut self, head: Head, place: Place, steps: Vec<Step>) -> Result<(), RecordsError> {
         let Head { epoch, serial, .. } = head;
-        tracing::debug!(epoch, serial, zxid = place.zxid, steps = steps.len(), "registry written");
+        tracing::info!(epoch, serial, zxid = place.zxid, steps = steps.len(), "registry written");
         for step in steps {
             match step {
                 Step::MakeShard(shard) => drop(self.shards.insert(shard)),
@@ -395,14 +395,7 @@ impl Records {
             Err(Error::NoNode) => return Ok(None),
             other => other.map_err(|source| self.error("reading", &root, source))?,
         };
-        let format = serde_json::from_slice::<serde_json::Value>(&content)
-            .ok()
-            .and_then(|head| head["format"].as_u64());
-        match (format, serde_json::from_slice::<Head>(&content)) {
-            (Some(found), _) if found > FORMAT => Err(RecordsError::Newer { path: root, found }),
-            (_, Ok(head)) => Ok(Some(Held { head, place: Place::of(&stat) })),
-            (_, Err(_)) => Err(RecordsError::Damaged { path: root }),
-        }
+        Ok(Some(Held { head: read_head(&content, root)?, place: Place::of(&stat) }))
     }
 
     async fn read_all(&mut self) -> Result<Vec<(String, Vec<u8>)>, RecordsError> {
@@ -509,6 +502,17 @@ fn is_passing(error: &Error) -> bool {
     )
 }
 
+/// The content of the head.
+pub(crate) fn read_head(content: &[u8], path: String) -> Result<Head, RecordsError> {
+    let format = serde_json::from_slice::<serde_json::Value>(content).ok();
+    let format = format.and_then(|head| head["format"].as_u64());
+    match (format, serde_json::from_slice::<Head>(content)) {
+        (Some(found), _) if found > FORMAT => Err(RecordsError::Newer { path, found }),
+        (_, Ok(head)) => Ok(head),
+        (_, Err(_)) => Err(RecordsError::Damaged { path }),
+    }
+}
+
 /// Which of the changes' records are there.
 fn present(known: &BTreeSet<String>, changes: &[Change]) -> BTreeSet<String> {
     let keys = changes.iter().map(|change| match change {
@@ -528,7 +532,7 @@ fn shard_of(key: &str) -> String {
 }
 
 /// A key as a node's name: what may not stand there is written as `%` and two digits.
-fn name_of(key: &str) -> String {
+pub(crate) fn name_of(key: &str) -> String {
     let mut name = String::with_capacity(key.len());
     for byte in key.bytes() {
         match byte {
@@ -541,7 +545,7 @@ fn name_of(key: &str) -> String {
     name
 }
 
-fn key_of(name: &str) -> Option<String> {
+pub(crate) fn key_of(name: &str) -> Option<String> {
     let mut bytes = Vec::with_capacity(name.len());
     let mut rest = name.as_bytes();
     while let Some((first, more)) = rest.split_first() {

@@ -3,8 +3,10 @@
 use std::time::{Duration, Instant};
 
 use coordination::lease::Moment;
-use coordination::{Leader, LeaderContender as _, LeaderDetector as _, Session, Whereabouts, ZooKeeper};
-use integration::{Ensemble, needs};
+use coordination::{
+    EnsembleUrl, Leader, LeaderContender as _, LeaderDetector as _, Session, Whereabouts, ZooKeeper,
+};
+use integration::{Ensemble, Proxy, needs};
 use rustix::process::Signal;
 use tokio::sync::watch;
 use zookeeper_client::{Acl, Acls, AuthId, Client, CreateMode, Permission};
@@ -138,10 +140,42 @@ async fn nobody_hears(told_to: &mut [watch::Receiver<Option<Leader>>], span: Dur
 async fn sessions_that_the_ensemble_ends_are_followed_by_new_ones() {
     needs!("java");
     let ensemble = Ensemble::start(1);
+    let line = Proxy::to(ensemble.address(0));
+    let through: EnsembleUrl = format!("zk://{}/mesos", line.address()).parse().unwrap();
+    let watcher = ZooKeeper::start(through.clone(), SESSION);
+    let mut leader = watcher.leader();
+    let mut first = Candidate::start(through, 1);
+    let tenure = first.leads().await;
+    told(&mut leader, Some(1)).await;
+    let mut second = Candidate::start(url(&ensemble, "/mesos"), 2);
+    let session = Session::open(&url(&ensemble, "/mesos"), SESSION).await.unwrap();
+    soon("both contend", async { while session.candidates().await.unwrap().len() < 2 {} }).await;
+    for _ in 0..2 {
+        // Nothing comes through for longer than their sessions last: the ensemble takes the node away.
+        line.silence();
+        second.leads().await;
+        told(&mut leader, None).await;
+        first.stands_by().await;
+        line.speak();
+        // Both are there again within sessions of their own, and see what changes from now on.
+        told(&mut leader, Some(2)).await;
+        soon("it contends again", async { while session.candidates().await.unwrap().len() < 2 {} }).await;
+        second.zookeeper.withdraw().await;
+        first.leads().await;
+        told(&mut leader, Some(1)).await;
+        second.leadership = contend(&second.zookeeper, 2);
+        soon("both contend", async { while session.candidates().await.unwrap().len() < 2 {} }).await;
+    }
+    assert!(!tenure.lease.holds());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_master_whose_node_is_removed_by_hand_contends_anew() {
+    needs!("java");
+    let ensemble = Ensemble::start(1);
     let url = url(&ensemble, "/mesos");
     let mut master = Candidate::start(url.clone(), 1);
     let tenure = master.leads().await;
-    // An operator removes its node: it contends anew.
     let session = Session::open(&url, SESSION).await.unwrap();
     let client = Client::connect(&ensemble.connect_string()).await.unwrap();
     for _ in 0..5 {
