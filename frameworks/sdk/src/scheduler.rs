@@ -8,7 +8,7 @@ use std::time::Instant;
 use coordination::{Leader, LeaderAddress, LeaderDetector};
 use model::Timestamp;
 use tokio::sync::{mpsc, oneshot, watch};
-use tokio::task::AbortHandle;
+use tokio::task::{AbortHandle, JoinSet};
 use wire::v1::TaskStatus;
 use wire::v1::scheduler::Call;
 
@@ -67,6 +67,7 @@ impl Scheduler {
             stream: None,
             queue: VecDeque::new(),
             in_flight: None,
+            late: JoinSet::new(),
             backlog: VecDeque::new(),
             alarm: None,
             clock: Clock::new(),
@@ -147,6 +148,8 @@ struct Driver {
     stream: Option<(u64, AbortHandle)>,
     queue: VecDeque<Outgoing>,
     in_flight: Option<InFlight>,
+    /// Calls to masters whose stream is gone, which hold nothing up: such a master may not answer for long.
+    late: JoinSet<Option<News>>,
     backlog: VecDeque<News>,
     alarm: Option<tokio::time::Instant>,
     clock: Clock,
@@ -192,6 +195,7 @@ impl Driver {
                     self.in_flight = None;
                     self.backlog.extend(failed);
                 }
+                Some(Ok(failed)) = self.late.join_next() => self.backlog.extend(failed),
                 () = ring(alarm) => {
                     self.alarm = None;
                     self.step(Event::Timer);
@@ -245,6 +249,9 @@ impl Driver {
         self.over |= matches!(notice, Notice::Failed { .. });
         self.backlog.push_back(News::Notice(notice));
         if ended {
+            if let Some(call) = self.in_flight.take() {
+                self.late.spawn(call);
+            }
             // Calls of a stream that is gone would only be refused.
             for outgoing in std::mem::take(&mut self.queue) {
                 match outgoing {

@@ -248,3 +248,44 @@ async fn a_scheduler_comes_back_and_its_calls_carry_the_stream() {
     assert_eq!(heard, expected);
     drop(soon(master).await.unwrap());
 }
+
+/// A master that was stopped, or cut off, leaves a call unanswered: what is said to the next one doesn't wait for it.
+#[tokio::test]
+async fn a_call_without_an_answer_holds_nothing_up_after_its_stream() {
+    let (listener, to) = listen().await;
+    let record = |event: &Event| media::encode_record(Media::Protobuf, event);
+    let master = tokio::spawn(async move {
+        let (mut first, _) = request(&listener).await;
+        begin(&mut first, Media::Protobuf, "one").await;
+        chunk(&mut first, &record(&subscribed("F1"))).await;
+        let (unanswered, asked) = request(&listener).await;
+        assert!(asked.head.contains("mesos-stream-id: one"), "{}", asked.head);
+        drop(first);
+        let (mut second, _) = request(&listener).await;
+        begin(&mut second, Media::Protobuf, "two").await;
+        chunk(&mut second, &record(&subscribed("F1"))).await;
+        let (mut stream, asked) = request(&listener).await;
+        assert!(asked.head.contains("mesos-stream-id: two"), "{}", asked.head);
+        answer(&mut stream, "202 Accepted", b"").await;
+        // Only now the first one is over.
+        drop(unanswered);
+        second
+    });
+    let client = Client::new(Http::new(), Media::Protobuf);
+    let options = Options { backoff: Duration::from_millis(20), ..Options::new(info(), 7) };
+    let mut scheduler = Scheduler::start(&Standalone::at(to), client, options);
+    let mut heard = Vec::new();
+    while heard.len() < 4 {
+        match soon(scheduler.next()).await.unwrap() {
+            News::Notice(Notice::Subscribed { again, .. }) => {
+                heard.push(format!("subscribed {again}"));
+                scheduler.call(sdk::launch::plain(call::Type::Revive)).await;
+            }
+            News::Notice(Notice::Disconnected { .. }) => heard.push("disconnected".to_owned()),
+            News::Refused { .. } => heard.push("unanswered".to_owned()),
+            News::Notice(other) => heard.push(format!("{other:?}")),
+        }
+    }
+    assert_eq!(heard, ["subscribed false", "disconnected", "subscribed true", "unanswered"]);
+    drop(soon(master).await.unwrap());
+}
