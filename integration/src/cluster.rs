@@ -45,6 +45,8 @@ pub struct Options {
     pub host: Option<Host>,
     /// A program, with arguments, that starts the agent.
     pub agent_through: Vec<String>,
+    /// Where master and agent log to, if not into files of their own.
+    pub logs: Option<PathBuf>,
     /// Further variables of the master's environment.
     pub master_env: Vec<(String, String)>,
     /// Further variables of the agent's environment.
@@ -183,7 +185,11 @@ impl Cluster {
         command.args(["master", "--allocation_interval=50ms"]).envs(self.options.master_env.clone());
         command.args(flags_of(self.master()));
         command.arg(format!("--work_dir={}", self.path("master").display())).args(&self.options.master);
-        self.master = Some(Daemon::start("tepui master", &mut command, &self.path("master.log")));
+        self.master = Some(Daemon::start("tepui master", &mut command, &self.log("master.log")));
+    }
+
+    fn log(&self, name: &str) -> PathBuf {
+        self.options.logs.clone().unwrap_or_else(|| self.path(name))
     }
 
     fn program(&self, disk: Option<&Disk>) -> Command {
@@ -217,7 +223,7 @@ impl Cluster {
         let usual = "cpus:16;mem:8192;disk:10240;ports:[31000-32000]";
         command.arg(format!("--resources={}", self.options.resources.as_deref().unwrap_or(usual)));
         command.arg("--registration_backoff_factor=10ms").args(&self.options.agent);
-        self.agent = Some(Daemon::start("tepui agent", &mut command, &self.path("agent.log")));
+        self.agent = Some(Daemon::start("tepui agent", &mut command, &self.log("agent.log")));
     }
 
     #[track_caller]

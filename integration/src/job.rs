@@ -94,7 +94,9 @@ impl Daemon {
 
     /// What it has printed in this and earlier lives.
     pub fn log(&self) -> String {
-        fs::read_to_string(&self.log).unwrap_or_default()
+        // A device or a pipe may have no end.
+        let is_file = fs::metadata(&self.log).is_ok_and(|log| log.is_file());
+        is_file.then(|| fs::read_to_string(&self.log).ok()).flatten().unwrap_or_default()
     }
 }
 

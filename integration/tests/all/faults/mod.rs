@@ -6,6 +6,7 @@ mod clocks;
 mod full;
 mod keeper_clock;
 mod lines;
+mod logs;
 mod output;
 mod registry;
 mod registry_later;
