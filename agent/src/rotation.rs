@@ -1,8 +1,10 @@
 //! Rotation of a task's output by size, as Mesos' logrotate logger is told to do it.
 //!
 //! The module's parameters are flags here; a task overrides them in the environment of its command, under the same
-//! names in capitals behind a prefix: `CONTAINER_LOGGER_MAX_STDOUT_SIZE=1MB`. Of logrotate's own options those about
-//! how many old files stay and about compression have a meaning; the rest is refused by name.
+//! names in capitals behind a prefix: `CONTAINER_LOGGER_MAX_STDOUT_SIZE=1MB`. Of logrotate's own options `rotate N` has a
+//! meaning, others ask for what happens anyway, and the rest is left out with a word in the log: no task ends for it.
+
+use std::collections::BTreeSet;
 
 use model::size::{format_bytes, parse_bytes};
 
@@ -37,18 +39,23 @@ impl Rotation {
     ///
     /// # Errors
     /// Names the setting that can't be used, its value and what would be right.
-    pub(crate) fn read(default: Rotation, setting: Setting<'_>) -> Result<Rotation, Unusable> {
-        Ok(Rotation {
-            stdout: default.stdout.read(setting, "max_stdout_size", "logrotate_stdout_options")?,
-            stderr: default.stderr.read(setting, "max_stderr_size", "logrotate_stderr_options")?,
-        })
+    pub(crate) fn read(default: Rotation, setting: Setting<'_>) -> Result<(Rotation, LeftOut), Unusable> {
+        let (stdout, mut left_out) =
+            default.stdout.read(setting, "max_stdout_size", "logrotate_stdout_options")?;
+        let (stderr, more) = default.stderr.read(setting, "max_stderr_size", "logrotate_stderr_options")?;
+        left_out.extend(more);
+        Ok((Rotation { stdout, stderr }, left_out))
     }
 
     /// With what a task's environment says.
     ///
     /// # Errors
     /// Names the variable that can't be used.
-    pub(crate) fn for_task(self, prefix: &str, environment: &[(String, String)]) -> Result<Rotation, String> {
+    pub(crate) fn for_task(
+        self,
+        prefix: &str,
+        environment: &[(String, String)],
+    ) -> Result<(Rotation, LeftOut), String> {
         let variable = |name: &str| format!("{prefix}{}", name.to_ascii_uppercase());
         let setting = |name: &str| {
             let named = environment.iter().rev().find(|(have, _)| *have == variable(name));
@@ -69,6 +76,9 @@ impl Default for Rotation {
     }
 }
 
+/// Options that can't be had here, and are done without.
+pub(crate) type LeftOut = BTreeSet<String>;
+
 /// A setting that can't be used.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) struct Unusable {
@@ -83,7 +93,7 @@ impl RotateBy {
         setting: Setting<'_>,
         size: &'static str,
         options: &'static str,
-    ) -> Result<RotateBy, Unusable> {
+    ) -> Result<(RotateBy, LeftOut), Unusable> {
         let unusable = |name, value: &str, why: String| Unusable { name, value: value.to_owned(), why };
         if let Some(text) = setting(size) {
             let bytes = parse_bytes(text).filter(|bytes| *bytes >= LEAST_BYTES);
@@ -95,31 +105,67 @@ impl RotateBy {
                 )
             })?;
         }
+        let mut left_out = LeftOut::new();
         if let Some(text) = setting(options) {
-            self.keep = kept(text).map_err(|why| unusable(options, text, why))?;
+            self.keep = kept(text, &mut left_out).map_err(|why| unusable(options, text, why))?;
         }
-        Ok(self)
+        Ok((self, left_out))
     }
 }
 
-/// `rotate N` among logrotate's options.
-fn kept(options: &str) -> Result<u32, String> {
+/// Options that change nothing. When a file is rotated its size alone says, as in Mesos, which puts `size` after them; a
+/// file is always there and never empty then, and no script runs.
+const WITHOUT_MEANING: &[&str] = &[
+    "copy",
+    "copytruncate",
+    "create",
+    "daily",
+    "delaycompress",
+    "hourly",
+    "ifempty",
+    "maxsize",
+    "missingok",
+    "monthly",
+    "nocompress",
+    "nocopy",
+    "nocopytruncate",
+    "nocreate",
+    "nodateext",
+    "nodelaycompress",
+    "nomail",
+    "nomissingok",
+    "noolddir",
+    "nosharedscripts",
+    "noshred",
+    "notifempty",
+    "sharedscripts",
+    "size",
+    "su",
+    "weekly",
+    "yearly",
+];
+
+/// Options after which lines of a script follow, up to `endscript`.
+const SCRIPTS: &[&str] = &["firstaction", "lastaction", "postrotate", "preremove", "prerotate"];
+
+/// `rotate N` among logrotate's options; what of the others has a meaning that can't be had is told.
+fn kept(options: &str, left_out: &mut LeftOut) -> Result<u32, String> {
     let mut keep = 0;
-    for line in options.split(['\n', ';']).map(str::trim).filter(|line| !line.is_empty()) {
-        let mut words = line.split_whitespace();
-        match (words.next(), words.next(), words.next()) {
-            (Some("rotate"), Some(number), None) => {
-                let number = number.parse::<u32>().ok().filter(|number| *number <= MOST_KEPT);
-                keep = number
-                    .ok_or_else(|| format!("'{line}' is not 'rotate' and a number up to {MOST_KEPT}"))?;
+    let mut lines = options.split(['\n', ';']).map(str::trim);
+    while let Some(line) = lines.next() {
+        // logrotate: `size=1M` is `size 1M`.
+        let mut words = line.split(|c: char| c.is_whitespace() || c == '=').filter(|word| !word.is_empty());
+        let Some(option) = words.next().filter(|option| !option.starts_with('#')) else { continue };
+        if option == "rotate" {
+            let number = words.next().and_then(|number| number.parse::<u32>().ok());
+            let number = number.filter(|number| *number <= MOST_KEPT && words.next().is_none());
+            keep =
+                number.ok_or_else(|| format!("'{line}' is not 'rotate' and a number up to {MOST_KEPT}"))?;
+        } else if !WITHOUT_MEANING.contains(&option) {
+            left_out.insert(option.chars().take(40).collect());
+            if SCRIPTS.contains(&option) {
+                let _ = lines.find(|line| *line == "endscript");
             }
-            // What the rotation does anyway, or what has no meaning for files that are always there.
-            (
-                Some("nocompress" | "missingok" | "notifempty" | "nocreate" | "nodateext" | "nomail"),
-                None,
-                None,
-            ) => {}
-            _ => return Err(format!("'{line}' is not supported; 'rotate N' is")),
         }
     }
     Ok(keep)
@@ -129,7 +175,7 @@ fn kept(options: &str) -> Result<u32, String> {
 mod tests {
     use super::*;
 
-    fn read(pairs: &[(&str, &str)]) -> Result<Rotation, String> {
+    fn read(pairs: &[(&str, &str)]) -> Result<(Rotation, LeftOut), String> {
         let environment: Vec<(String, String)> =
             pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
         Rotation::default().for_task("CONTAINER_LOGGER_", &environment)
@@ -143,8 +189,28 @@ mod tests {
             ("MAX_STDERR_SIZE", "1KB"),
         ]);
         let stdout = RotateBy { max_bytes: 1 << 20, keep: 0 };
-        assert_eq!(rotation, Ok(Rotation { stdout, stderr: RotateBy { max_bytes: 10 << 20, keep: 5 } }));
-        assert_eq!(read(&[]), Ok(Rotation::default()));
+        let expected = Rotation { stdout, stderr: RotateBy { max_bytes: 10 << 20, keep: 5 } };
+        assert_eq!(rotation, Ok((expected, LeftOut::new())));
+        assert_eq!(read(&[]), Ok((Rotation::default(), LeftOut::new())));
+    }
+
+    /// Options of logrotate's as they stand in tasks that ran under Mesos.
+    #[test]
+    fn options_that_can_not_be_had_are_left_out() {
+        for (options, keep, left_out) in [
+            ("rotate 9\ncompress", 9, "compress"),
+            ("size 5k; copytruncate; daily; rotate 2", 2, ""),
+            ("size=5k\n\tmissingok\n  notifempty\ncreate 0644 root root\nrotate=3", 3, ""),
+            ("# old files\nrotate 4\n#compress", 4, ""),
+            ("compress\ndelaycompress\ndateext\nolddir /var/old\nrotate 1", 1, "compress dateext olddir"),
+            ("postrotate\nrm -rf /; rotate 7\nendscript\nrotate 5", 5, "postrotate"),
+            ("prerotate\nrotate 7", 0, "prerotate"),
+            ("", 0, ""),
+        ] {
+            let (rotation, told) = read(&[("CONTAINER_LOGGER_LOGROTATE_STDOUT_OPTIONS", options)]).unwrap();
+            let told = told.into_iter().collect::<Vec<_>>().join(" ");
+            assert_eq!((rotation.stdout.keep, told.as_str()), (keep, left_out), "{options}");
+        }
     }
 
     #[test]
@@ -152,9 +218,9 @@ mod tests {
         for (name, value, part) in [
             ("MAX_STDOUT_SIZE", "4095B", "at least 4KB"),
             ("MAX_STDERR_SIZE", "10", "such as 10MB"),
-            ("LOGROTATE_STDOUT_OPTIONS", "compress", "'compress' is not supported"),
             ("LOGROTATE_STDOUT_OPTIONS", "rotate -1", "number up to"),
-            ("LOGROTATE_STDERR_OPTIONS", "postrotate; rm -rf /; endscript", "'postrotate' is not supported"),
+            ("LOGROTATE_STDERR_OPTIONS", "compress; rotate many", "number up to"),
+            ("LOGROTATE_STDERR_OPTIONS", "rotate 1 2", "number up to"),
         ] {
             let variable = format!("CONTAINER_LOGGER_{name}");
             let why = read(&[(&variable, value)]).unwrap_err();

@@ -144,7 +144,7 @@ pub const FLAGS: &[Flag] = &[
     Flag::new("root_submissions", Form::Bool, Some("true"), "Let frameworks run as user root."),
     Flag::new(
         "domain",
-        Form::Text,
+        Form::Json,
         None,
         "Region and zone of this host, as JSON: {\"fault_domain\":...}. Agents with a domain need a master with one.",
     ),

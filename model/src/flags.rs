@@ -19,6 +19,8 @@ pub enum Form {
     Duration,
     /// A path.
     Path,
+    /// JSON, or the absolute path of a file with it.
+    Json,
 }
 
 /// One flag of a command.
@@ -69,27 +71,39 @@ pub struct BadFlag {
 
 /// The texts of all flags that have a value, defaults included.
 #[derive(Clone, Debug, Default)]
-pub struct Values(BTreeMap<String, String>);
+pub struct Values {
+    texts: BTreeMap<String, String>,
+    /// The older names under which flags were given.
+    older: BTreeMap<String, String>,
+}
 
 impl Values {
     /// The defaults of a table.
     pub fn defaults(table: &[Flag]) -> Values {
-        Values(table.iter().filter_map(|f| Some((f.name.to_owned(), f.default?.to_owned()))).collect())
+        let texts = table.iter().filter_map(|f| Some((f.name.to_owned(), f.default?.to_owned()))).collect();
+        Values { texts, older: BTreeMap::new() }
     }
 
     /// Sets one value.
     pub fn set(&mut self, name: &str, value: impl Into<String>) {
-        self.0.insert(name.to_owned(), value.into());
+        self.texts.insert(name.to_owned(), value.into());
+        self.older.remove(name);
+    }
+
+    /// Sets one value that was given under an older name of the flag.
+    pub fn set_under(&mut self, name: &str, older: &str, value: impl Into<String>) {
+        self.set(name, value);
+        self.older.insert(name.to_owned(), older.to_owned());
     }
 
     /// The text of a flag.
     pub fn text(&self, name: &str) -> Option<&str> {
-        self.0.get(name).map(String::as_str)
+        self.texts.get(name).map(String::as_str)
     }
 
-    /// All flags with a value, by name (what `/state` and `/flags` show).
+    /// All flags with a value (what `/state` and `/flags` show). Mesos: each under the name by which it was given.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
-        self.0.iter().map(|(name, value)| (name.as_str(), value.as_str()))
+        self.texts.iter().map(|(name, value)| (self.older.get(name).unwrap_or(name).as_str(), value.as_str()))
     }
 
     /// A text that must be there.
@@ -160,5 +174,15 @@ mod tests {
         values.set("port", "70000");
         let message = values.number::<u16>("port").unwrap_err().to_string();
         assert_eq!(message, "--port=70000: expected a number in range");
+    }
+
+    #[test]
+    fn values_are_shown_under_the_names_they_were_given_by() {
+        let mut values = Values::defaults(TABLE);
+        values.set_under("port", "door", "1");
+        assert_eq!(values.text("port"), Some("1"));
+        assert_eq!(values.iter().collect::<Vec<_>>(), [("door", "1"), ("strict", "true")]);
+        values.set("port", "2");
+        assert_eq!(values.iter().collect::<Vec<_>>(), [("port", "2"), ("strict", "true")]);
     }
 }

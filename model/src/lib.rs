@@ -11,9 +11,11 @@ pub mod ids;
 pub mod random;
 pub mod resources;
 pub mod role;
+pub mod secrets;
 pub mod size;
 pub mod task_state;
 pub mod time;
+pub mod user;
 
 pub use ids::{AgentId, ContainerId, ExecutorId, FrameworkId, MasterId, OfferId, TaskId};
 pub use resources::{Milli, Resource, Resources};

@@ -1,4 +1,6 @@
-//! The virtual paths of sandboxes.
+//! The virtual paths of sandboxes and of the log.
+
+use std::path::Path;
 
 use serving::files::Attached;
 
@@ -6,9 +8,12 @@ use crate::logic::{Task, View};
 use crate::names::encode;
 use crate::service::Paths;
 
-/// Every virtual path and the sandbox that it means. Mesos: three for each run.
-pub(super) fn attached(view: &View, paths: &Paths) -> Attached {
+/// Every virtual path and what it means. Mesos: three for each run, and the log under `/slave/log`.
+pub(super) fn attached(view: &View, paths: &Paths, log: Option<&Path>) -> Attached {
     let mut all = Attached::new();
+    all.extend(
+        log.map(|file| ("/slave/log".to_owned(), file.canonicalize().unwrap_or_else(|_| file.to_owned()))),
+    );
     // Oldest first, so that `latest` is in the end the newest; running ones come last of all.
     let completed = view.completed_frameworks.iter().chain(view.frameworks.values());
     let completed = completed.flat_map(|f| f.completed.iter());

@@ -10,6 +10,7 @@ mod routes;
 mod show;
 mod usage;
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -48,6 +49,8 @@ pub(crate) struct About {
     pub(crate) counts_processes: bool,
     /// How long finding out what an earlier life left took, once that is over.
     pub(crate) recovery: watch::Receiver<Option<Duration>>,
+    /// File with the process' log, if something writes one.
+    pub(crate) external_log_file: Option<PathBuf>,
     /// All flags with a value.
     pub(crate) flags: Vec<(String, String)>,
 }
@@ -239,7 +242,7 @@ impl Api {
 
     async fn attached(&self) -> Result<Attached, Refusal> {
         let view = self.view().await?;
-        Ok(attached::attached(&view, &self.sources.paths))
+        Ok(attached::attached(&view, &self.sources.paths, self.about.external_log_file.as_deref()))
     }
 
     async fn view(&self) -> Result<Arc<View>, Refusal> {

@@ -1,6 +1,7 @@
 //! The state as messages: the calls of `/api/v1` that only look.
 
 use http::StatusCode;
+use model::secrets::hide_in_command;
 use wire::v1;
 use wire::v1::agent::Response as Message;
 use wire::v1::agent::call::Type;
@@ -83,13 +84,19 @@ fn executors(view: &View) -> response::GetExecutors {
     response::GetExecutors { executors: live.collect(), completed_executors: past.collect() }
 }
 
+/// Mesos: the executor of a command task has what the task has.
 fn executor(task: &Task) -> v1::ExecutorInfo {
+    let mut command = task.info.command.clone();
+    if let Some(command) = &mut command {
+        hide_in_command(command);
+    }
     v1::ExecutorInfo {
         executor_id: (&task.run.executor).into(),
         framework_id: Some((&task.run.framework).into()),
         name: Some(crate::executor_name(&task.info)),
         source: Some(task.run.task.as_str().to_owned()),
-        command: task.info.command.clone(),
+        command,
+        resources: task.info.resources.clone(),
         labels: task.info.labels.clone(),
         discovery: task.info.discovery.clone(),
         ..Default::default()

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use images::Mirrors;
+use images::{ImageName, Mirrors};
 use model::flags::{BadFlag, Values, bad};
 
 use super::absolute;
@@ -73,7 +73,9 @@ pub(super) fn images(values: &Values) -> Result<Images, BadFlag> {
 fn registry(text: &str, insecure: &mut Vec<String>) -> Result<String, BadFlag> {
     let plain = text.strip_prefix("http://");
     let bare = plain.or(text.strip_prefix("https://")).unwrap_or(text).trim_end_matches('/');
-    if bare.is_empty() || bare.contains("://") || text.starts_with('/') {
+    // As a task's short name will be read.
+    let usable = !bare.is_empty() && ImageName::parse("name", bare).is_ok();
+    if !usable || text.starts_with('/') {
         let why = "expected a registry such as registry.example.com:5000; for images in a folder name them \
                    oci:/folder or docker-archive:/file.tar";
         return Err(bad("docker_registry", text, why));

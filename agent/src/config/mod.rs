@@ -128,6 +128,8 @@ pub struct Config {
     pub disk_watch_interval: Duration,
     /// Finished tasks kept in memory per framework. Mesos: 150.
     pub max_completed_executors: usize,
+    /// File with the process' log, shown as `/slave/log`.
+    pub external_log_file: Option<PathBuf>,
     /// All flags with a value, as `/flags` and `/state` show them.
     pub flags: Vec<(String, String)>,
 }
@@ -186,13 +188,20 @@ impl Config {
             gc_disk_headroom: headroom(values)?,
             disk_watch_interval: duration(values, "disk_watch_interval", 60)?.max(Duration::from_secs(1)),
             max_completed_executors: values.number("max_completed_executors_per_framework")?.unwrap_or(150),
+            external_log_file: values.path("external_log_file"),
             flags: values.iter().map(|(name, value)| (name.to_owned(), shown(name, value))).collect(),
         })
     }
 }
 
-/// A flag's value as pages show it: an ensemble's URL without its password.
+/// Flags whose JSON may hold secrets. The path of a file with it is none.
+const MAY_BE_SECRET: &[&str] = &["docker_config", "executor_environment_variables"];
+
+/// A flag's value as pages show it: an ensemble's URL without its password, and no secrets.
 fn shown(name: &str, value: &str) -> String {
+    if MAY_BE_SECRET.contains(&name) && !value.starts_with('/') {
+        return "…".to_owned();
+    }
     match value.parse::<Whereabouts>() {
         Ok(ensemble @ Whereabouts::Ensemble(_)) if name == "master" => ensemble.to_string(),
         _ => value.to_owned(),

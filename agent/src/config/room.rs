@@ -33,8 +33,11 @@ pub(super) fn logger(values: &Values) -> Result<Logger, BadFlag> {
     };
     let setting = |name: &str| values.text(name);
     // They are checked even when nothing rotates.
-    let rotation = Rotation::read(Rotation::default(), &setting)
+    let (rotation, left_out) = Rotation::read(Rotation::default(), &setting)
         .map_err(|Unusable { name, value, why }| bad(name, &value, &why))?;
+    for option in left_out {
+        tracing::warn!(option, "logrotate's option is not supported and left out");
+    }
     let prefix = values.text("environment_variable_prefix").unwrap_or("CONTAINER_LOGGER_");
     if prefix.is_empty() || prefix.contains(['=', '\0']) {
         return Err(bad(

@@ -36,6 +36,22 @@ fn a_master_is_an_address_or_an_ensemble_whose_password_is_not_shown() {
 }
 
 #[test]
+fn what_may_be_a_secret_is_not_shown() {
+    let config = with(&[
+        ("docker_config", r#"{"auths":{"r":{"auth":"aHVzaDpodXNo"}}}"#),
+        ("executor_environment_variables", r#"{"TOKEN":"hush"}"#),
+    ])
+    .unwrap();
+    let shown: BTreeMap<String, String> = config.flags.into_iter().collect();
+    assert_eq!(
+        (shown["docker_config"].as_str(), shown["executor_environment_variables"].as_str()),
+        ("…", "…")
+    );
+    let path = with(&[("docker_config", "/etc/tepui/config.json")]).unwrap();
+    assert!(path.flags.contains(&("docker_config".to_owned(), "/etc/tepui/config.json".to_owned())));
+}
+
+#[test]
 fn refusals_name_the_flag() {
     for (name, value, part) in [
         ("ip", "0.0.0.0", "--insecure"),
@@ -56,7 +72,7 @@ fn refusals_name_the_flag() {
         ("reconfiguration_policy", "any", "additive"),
         ("container_logger", "org_apache_mesos_JournaldContainerLogger", "logrotate"),
         ("max_stdout_size", "1KB", "at least 4KB"),
-        ("logrotate_stderr_options", "compress", "rotate N"),
+        ("logrotate_stderr_options", "rotate all", "number up to"),
         ("container_disk_watch_interval", "0ns", "15secs"),
         ("acls", "{}", "not supported yet"),
         ("authenticate_http_executors", "true", "not supported yet"),
@@ -64,6 +80,10 @@ fn refusals_name_the_flag() {
         ("firewall_rules", "[]", "disabled_endpoints"),
         ("docker_registry", "/images", "oci:/folder"),
         ("docker_registry", "hdfs://x", "oci:/folder"),
+        ("docker_registry", "not a host!", "expected a registry"),
+        ("docker_registry", "https://127.0.0.1:1/v2/", "expected a registry"),
+        ("docker_registry", "https://", "expected a registry"),
+        ("docker_registry", "", "expected a registry"),
         ("gc_disk_headroom", "2", "share"),
         ("executor_environment_variables", "[1]", "JSON object"),
         ("default_container_shm_size", "64", "64MB"),
@@ -112,6 +132,8 @@ fn registries_as_urls() {
     assert_eq!(images.insecure_registries, ["a", "b", "r:5000"]);
     let images = with(&[("docker_registry", "https://registry-1.docker.io")]).unwrap().images;
     assert_eq!(images.registry.as_deref(), Some("registry-1.docker.io"));
+    let images = with(&[("docker_registry", "https://registry-1.docker.io/")]).unwrap().images;
+    assert_eq!(images.registry.as_deref(), Some("registry-1.docker.io"));
     assert!(images.insecure_registries.is_empty());
 }
 
@@ -149,7 +171,8 @@ fn the_logger_of_mesos_has_two_names_and_four_settings() {
         let flags = [
             ("container_logger", name),
             ("max_stderr_size", "1MB"),
-            ("logrotate_stderr_options", "rotate 3"),
+            // What is not supported doesn't keep the agent from starting.
+            ("logrotate_stderr_options", "rotate 3\ncompress"),
         ];
         let rotation = with(&flags).unwrap().logger.rotation.unwrap();
         assert_eq!((rotation.stdout.max_bytes, rotation.stdout.keep), (10 << 20, 0));

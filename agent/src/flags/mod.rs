@@ -64,7 +64,7 @@ pub const FLAGS: &[Flag] = &[
         None,
         "What distinguishes this agent: name:value;... with values such as r1, 3, [1-5] and {a,b}.",
     ),
-    Flag::new("domain", Form::Text, None, "Region and zone of this host, as JSON: {\"fault_domain\":...}."),
+    Flag::new("domain", Form::Json, None, "Region and zone of this host, as JSON: {\"fault_domain\":...}."),
     Flag::new(
         "isolation",
         Form::Text,
@@ -169,7 +169,7 @@ pub const FLAGS: &[Flag] = &[
     ),
     Flag::new(
         "image_gc_config",
-        Form::Text,
+        Form::Json,
         None,
         "Remove unused images when the disk fills: JSON with image_disk_headroom, image_disk_watch_interval and \
          excluded_images.",
@@ -194,7 +194,7 @@ pub const FLAGS: &[Flag] = &[
     ),
     Flag::new(
         "executor_environment_variables",
-        Form::Text,
+        Form::Json,
         None,
         "JSON object of environment variables that every task gets.",
     ),
@@ -250,7 +250,8 @@ pub const FLAGS: &[Flag] = &[
         "logrotate_stdout_options",
         Form::Text,
         None,
-        "'rotate N': that many old files of stdout stay, as stdout.1 and so on; none by default.",
+        "logrotate's options, of which 'rotate N' has a meaning: that many old files of stdout stay, as stdout.1 and so on; \
+         none by default.",
     ),
     Flag::new("logrotate_stderr_options", Form::Text, None, "The same for stderr."),
     Flag::new(
@@ -288,6 +289,12 @@ pub const FLAGS: &[Flag] = &[
         Form::Bool,
         Some("false"),
         "Has no effect yet: nested and standalone containers, whose sandboxes it is about, are not there yet.",
+    ),
+    Flag::new(
+        "external_log_file",
+        Form::Path,
+        None,
+        "File with this process' log that something else writes; shown as /slave/log.",
     ),
     Flag::new("gc_delay", Form::Duration, Some("1weeks"), "Longest life of a finished sandbox."),
     Flag::new(

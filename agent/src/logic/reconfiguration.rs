@@ -38,7 +38,10 @@ impl Reconfiguration {
                 // In any order.
                 let equal = was.contains(&is) && is.contains(&was);
                 same(equal, format!("its resources were {was} and are {is}"))?;
-                same(before.attributes == now.attributes, attributes(before, now))
+                // Mesos: attributes as well, as many as before and each of them on either side.
+                let (was, is) = (&before.attributes, &now.attributes);
+                let equal = was.len() == is.len() && all_of(was, is) && all_of(is, was);
+                same(equal, attributes(before, now))
             }
             Reconfiguration::Additive => {
                 let kept = before.domain.is_none() || before.domain == now.domain;
@@ -49,6 +52,11 @@ impl Reconfiguration {
             }
         }
     }
+}
+
+/// Whether each attribute of one list is in the other, a set's items in any order.
+fn all_of(some: &[v1::Attribute], others: &[v1::Attribute]) -> bool {
+    some.iter().all(|one| others.iter().any(|other| extends(one, other) && extends(other, one)))
 }
 
 fn same(it_is: bool, otherwise: String) -> Result<(), String> {
@@ -133,6 +141,7 @@ mod tests {
             (("cpus:2;mem(web):100;ports:[10-20];disks:{a}", before.1), (false, false)),
             ((before.0, "rack:r1;level:3;ids:[1-5];tags:{x,y};new:1"), (false, true)),
             ((before.0, "rack:r1;level:4;ids:[1-9];tags:{x,y,z}"), (false, true)),
+            ((before.0, "tags:{y,x};level:3;rack:r1;ids:[1-5]"), (true, true)),
             ((before.0, "rack:r2;level:3;ids:[1-5];tags:{x,y}"), (false, false)),
             ((before.0, "level:3;ids:[1-5];tags:{x,y}"), (false, false)),
             ((before.0, "rack:r1;level:2;ids:[1-5];tags:{x,y}"), (false, false)),

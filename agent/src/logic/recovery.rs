@@ -193,13 +193,13 @@ fn restore(run: &RecoveredRun, framework: &v1::FrameworkInfo) -> Task {
         statuses.push(update.status.clone());
     }
     let state = statuses.last().map_or(TaskState::Staging, |s| state_of(s));
-    let user = run.info.command.as_ref().and_then(|c| c.user.clone());
+    let user = run.info.command.as_ref().and_then(|c| c.user.as_deref());
     Task {
         run: run.run.clone(),
         info: run.info.clone(),
         // It was checked before it was written.
         resources: Resources::from_wire(&run.info.resources).unwrap_or_default(),
-        user: Some(user.unwrap_or_else(|| framework.user.clone())),
+        user: Some(model::user::of_task(user, &framework.user).to_owned()),
         epoch: 0,
         stage: if state.is_terminal() || run.done { Stage::Ended } else { Stage::Launching },
         state,

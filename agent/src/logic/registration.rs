@@ -37,10 +37,9 @@ impl State {
         }
     }
 
+    /// Registers at once: the back-off before the first try has passed before the link was made.
     pub(super) fn link_up(&mut self, now: Timestamp, link: LinkId) {
-        // Mesos: random in [0, factor] before the first try, so that a new master is not overrun.
-        let next = now + self.backoff(0);
-        self.standing = Standing::Linked { link, tries: 0, next };
+        self.standing = Standing::Linked { link, tries: 0, next: now };
     }
 
     pub(super) fn link_lost(&mut self, link: LinkId) {
@@ -158,7 +157,8 @@ impl State {
         *pinged = now;
         if !message.connected {
             self.part();
-            self.link_up(now, link);
+            let next = now + self.backoff(0);
+            self.standing = Standing::Linked { link, tries: 0, next };
         }
     }
 

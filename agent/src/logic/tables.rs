@@ -125,10 +125,10 @@ impl State {
 }
 
 impl Task {
-    /// The task as the master and `/state` show it.
+    /// The task as the master and readers are shown it: without the values of its secrets.
     pub fn to_wire(&self) -> v1::Task {
         let info = &self.info;
-        v1::Task {
+        let mut shown = v1::Task {
             name: info.name.clone(),
             task_id: info.task_id.clone(),
             framework_id: (&self.run.framework).into(),
@@ -147,6 +147,8 @@ impl Task {
             kill_policy: info.kill_policy,
             user: self.user.clone(),
             limits: info.limits.clone(),
-        }
+        };
+        model::secrets::hide_in_task(&mut shown);
+        shown
     }
 }

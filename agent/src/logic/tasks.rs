@@ -220,7 +220,8 @@ fn accept(
     framework: &v1::FrameworkInfo,
     epoch: u64,
 ) -> Result<Task, (Box<Task>, String)> {
-    let user = info.command.as_ref().and_then(|c| c.user.clone()).unwrap_or_else(|| framework.user.clone());
+    let user = info.command.as_ref().and_then(|c| c.user.as_deref());
+    let user = model::user::of_task(user, &framework.user).to_owned();
     let mut task = Task {
         run: run.clone(),
         resources: Resources::none(),

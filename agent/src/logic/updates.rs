@@ -15,7 +15,7 @@ use wire::{link, v1};
 use super::effect::{Effect, Run, Write};
 use super::event::RecoveredUpdate;
 use super::say::state_of;
-use super::state::{State, TaskKey, Waiting};
+use super::state::{Framework, State, TaskKey, Waiting};
 
 /// Time until an update is sent for the second time.
 pub const FIRST_RETRY: Duration = Duration::from_secs(10);
@@ -146,6 +146,12 @@ impl State {
 
     fn send(&mut self, now: Timestamp, key: &TaskKey, wait: Duration, out: &mut Vec<Effect>) {
         let Some(link) = self.registered_link() else { return };
+        // Mesos: no updates of a framework that is being shut down. To a master that doesn't know that it was, its tasks are
+        // gone, for they are not reported.
+        let ends = |framework: &Framework| framework.terminating && framework.tasks.contains_key(&key.1);
+        if self.frameworks.get(&key.0).is_some_and(ends) {
+            return;
+        }
         let Some(stream) = self.streams.get_mut(key) else { return };
         let latest = stream.latest();
         let idle = stream.retry.is_none() && !stream.acknowledging;

@@ -166,7 +166,11 @@ impl Driver {
 
     fn perform(&self, effect: Effect) {
         match effect {
-            Effect::Connect => self.tell_link(LinkOrder::Connect),
+            // It comes once, at the end of the recovery.
+            Effect::Connect => {
+                self.tell_disk(Order::Settle);
+                self.tell_link(LinkOrder::Connect);
+            }
             Effect::Reconnect { link } => self.tell_link(LinkOrder::Reconnect(link)),
             Effect::ToMaster { link, body } => self.tell_link(LinkOrder::Say(link, body)),
             Effect::Checkpoint { ticket, write } => self.tell_disk(Order::Write(ticket, write)),

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use coordination::{Leader, LeaderAddress, LeaderDetector};
 use hyper_util::rt::TokioIo;
+use model::random::Random;
 use security::ClientTls;
 use security::credentials::Credential;
 use tokio::net::TcpStream;
@@ -17,6 +18,7 @@ use tonic::transport::{Channel, Endpoint};
 use wire::link::agent_link_client::AgentLinkClient;
 use wire::link::{self, FromAgent, from_agent};
 
+use super::start::random;
 use crate::logic::{Event, LinkId};
 
 /// Messages that may wait for the master; one that does not drain is left.
@@ -49,6 +51,9 @@ pub(crate) enum LinkOrder {
 pub(crate) struct Reach {
     pub(crate) tls: Option<ClientTls>,
     pub(crate) login: Option<Credential>,
+    /// Random in [0, this] passes before each try. Mesos: `--registration_backoff_factor`, so that a new master is not
+    /// overrun. Before the connection is made, not after: a master waits for the first message of a link for seconds only.
+    pub(crate) spread: Duration,
 }
 
 /// The task that keeps the link. It ends, after its last words, when the orders do.
@@ -61,6 +66,7 @@ pub(crate) struct MasterLink {
     address: watch::Sender<Option<LeaderAddress>>,
     /// The master that the last try was about.
     tried: Option<LeaderAddress>,
+    random: Random,
 }
 
 /// Why a link ended.
@@ -81,7 +87,8 @@ impl MasterLink {
         events: mpsc::Sender<Event>,
         address: watch::Sender<Option<LeaderAddress>>,
     ) -> MasterLink {
-        MasterLink { detector, reach, orders, events, links: 0, address, tried: None }
+        let random = Random::new(u64::from_le_bytes(random()));
+        MasterLink { detector, reach, orders, events, links: 0, address, tried: None, random }
     }
 
     pub(crate) async fn run(mut self) {
@@ -131,13 +138,7 @@ impl MasterLink {
     /// One link, from looking for the master to its end.
     async fn once(&mut self) -> Ended {
         let mut leader = self.detector.leader();
-        let found = async {
-            match leader.wait_for(Option::is_some).await {
-                Ok(found) => found.as_ref().map(|leader| leader.address.clone()),
-                // A detector that is gone keeps its last answer.
-                Err(_) => None,
-            }
-        };
+        let found = found(&mut leader, self.reach.spread.mul_f64(self.random.unit()));
         let address = match self.wait(found).await {
             None => return Ended::Closed,
             Some(None) => return Ended::Lost,
@@ -228,6 +229,21 @@ impl MasterLink {
                     Some(_) => {}
                 }
             }
+        }
+    }
+}
+
+/// Waits until a master leads, and for `spread` at least; none when nobody will ever.
+async fn found(leader: &mut watch::Receiver<Option<Leader>>, spread: Duration) -> Option<LeaderAddress> {
+    let due = tokio::time::sleep(spread);
+    tokio::pin!(due);
+    loop {
+        // A detector that is gone keeps its last answer.
+        let found =
+            leader.wait_for(Option::is_some).await.ok()?.as_ref().map(|leader| leader.address.clone());
+        tokio::select! {
+            () = &mut due => return found,
+            Ok(()) = leader.changed() => {}
         }
     }
 }
@@ -356,7 +372,7 @@ mod tests {
         let told = watch::Sender::new(at(former.local_addr().unwrap()));
         let (order, orders) = mpsc::unbounded_channel();
         let (events, _heard) = mpsc::channel(1);
-        let nowhere = Reach { tls: None, login: None };
+        let nowhere = Reach { tls: None, login: None, spread: Duration::ZERO };
         let link =
             MasterLink::new(Arc::new(Told(told.clone())), nowhere, orders, events, watch::Sender::new(None));
         let running = tokio::spawn(link.run());
@@ -370,6 +386,20 @@ mod tests {
         let came = tokio::time::timeout(CONNECT_TIMEOUT / 2, next.accept()).await;
         assert!(came.is_ok(), "it waits for the former one");
         running.abort();
+    }
+
+    #[tokio::test]
+    async fn a_leader_is_left_alone_for_a_while_and_another_is_not_waited_for_anew() {
+        let (one, two) = (at("127.0.0.1:1".parse().unwrap()), at("127.0.0.1:2".parse().unwrap()));
+        let (told, mut leader) = watch::channel(one);
+        let (spread, began) = (Duration::from_millis(100), tokio::time::Instant::now());
+        let changes = async {
+            tokio::task::yield_now().await;
+            told.send_replace(two.clone());
+        };
+        let (heard, ()) = tokio::join!(found(&mut leader, spread), changes);
+        assert_eq!(heard, two.map(|leader| leader.address));
+        assert!(began.elapsed() >= spread, "{:?}", began.elapsed());
     }
 
     #[tokio::test]

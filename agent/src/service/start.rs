@@ -27,6 +27,7 @@ use super::host;
 use super::isolate;
 use super::master_link::{MasterLink, Reach};
 use super::paths::Paths;
+use super::sandbox;
 use super::server;
 use crate::api::{About, Api, Sources};
 use crate::config::{Config, Recover};
@@ -120,6 +121,7 @@ async fn begin(
         since,
         counts_processes: config.counts_processes,
         recovery: recovery_out,
+        external_log_file: config.external_log_file.clone(),
         flags: config.flags.clone(),
     };
     let pace = Pace::from_environment().map_err(AgentError::Environment)?;
@@ -132,7 +134,7 @@ async fn begin(
     let followed = follow(tls.as_ref(), reach.tls.as_ref());
     let serving = Background(tokio::spawn(server::serve(listener, tls, api, ended)));
     let held: Box<dyn Send> = Box::new((followed, held));
-    let (parts, recovered) = recover(parts).await?;
+    let (parts, recovered) = recover(parts, paths.clone()).await?;
     if config.recover == Recover::Cleanup {
         return Ok(cleanup(parts, recovered, bound, Box::new((serving, end, held))));
     }
@@ -203,7 +205,7 @@ async fn live(
 }
 
 /// What an earlier life left on disk and running.
-async fn recover(parts: Parts) -> Result<(Parts, Recovered), AgentError> {
+async fn recover(parts: Parts, paths: Paths) -> Result<(Parts, Recovered), AgentError> {
     let Parts { containers, mut store } = parts;
     let loaded = spawn_blocking(move || {
         let mut errors = 0;
@@ -216,6 +218,11 @@ async fn recover(parts: Parts) -> Result<(Parts, Recovered), AgentError> {
     let loaded = loaded.await.map_err(|error| AgentError::Ended(error.to_string()))?;
     let (mut recovered, store) = loaded.map_err(AgentError::Recovery)?;
     recovered.containers = containers.recover().await.map_err(AgentError::Containers)?;
+    let closed = spawn_blocking(move || {
+        sandbox::close_earlier(&paths, &recovered);
+        recovered
+    });
+    let recovered = closed.await.map_err(|error| AgentError::Ended(error.to_string()))?;
     Ok((Parts { containers, store }, recovered))
 }
 
@@ -227,7 +234,7 @@ fn reach(config: &Config) -> Result<Reach, AgentError> {
     if login.is_some() && tls.is_none() {
         tracing::warn!("--credential without --ssl_enabled: the secret is sent to the master in plain text");
     }
-    Ok(Reach { tls, login })
+    Ok(Reach { tls, login, spread: config.registration_backoff })
 }
 
 /// Certificates may be renewed.
@@ -302,6 +309,7 @@ async fn images(config: &Config, paths: &Paths) -> Result<ImageStore, AgentError
     store.insecure_registries.clone_from(&config.images.insecure_registries);
     store.mirrors.clone_from(&config.images.mirrors);
     store.token_services.clone_from(&config.images.token_services);
+    store.local_dirs.clone_from(&config.images.local_dirs);
     if let Some(registry) = &config.images.registry {
         store.default_registry.clone_from(registry);
     }
@@ -382,7 +390,7 @@ async fn settings(config: &Config, endpoint: SocketAddr) -> Settings {
     }
 }
 
-fn random<const N: usize>() -> [u8; N] {
+pub(super) fn random<const N: usize>() -> [u8; N] {
     let mut bytes = [0; N];
     getrandom::fill(&mut bytes).expect("a host that runs containers has a source of randomness");
     bytes

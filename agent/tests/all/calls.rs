@@ -37,7 +37,10 @@ async fn what_runs_is_shown() {
     assert_eq!(state.get_executors.unwrap().executors.len(), 1);
     assert_eq!(state.get_frameworks.unwrap().frameworks[0].framework_info.name, "F");
     assert_eq!(call(at, &of(call::Type::GetTasks)).await.get_tasks.unwrap().launched_tasks.len(), 1);
-    assert_eq!(call(at, &of(call::Type::GetExecutors)).await.get_executors.unwrap().executors.len(), 1);
+    let executors = call(at, &of(call::Type::GetExecutors)).await.get_executors.unwrap().executors;
+    assert_eq!(executors.len(), 1);
+    // Mesos: the executor of a command task has what the task has.
+    assert_eq!(executors[0].executor_info.resources, task("t", "sleep 9").resources);
     assert_eq!(call(at, &of(call::Type::GetFrameworks)).await.get_frameworks.unwrap().frameworks.len(), 1);
     let info = call(at, &of(call::Type::GetAgent)).await.get_agent.unwrap().agent_info.unwrap();
     assert_eq!(info.id.unwrap().value, "A-S0");

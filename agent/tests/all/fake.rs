@@ -9,7 +9,7 @@ use agent::logic::{Event, Exit, ExitStatus, Found, KillCause, Launch, Run};
 use agent::service::{MemoryStore, Parts, Paths, start_with};
 use agent::{Config, ContainerTally, Containerizer, Pending, Reports, Running};
 use model::ContainerId;
-use tokio::sync::oneshot;
+use tokio::sync::{Barrier, oneshot};
 
 use crate::common::{TestMaster, eventually};
 
@@ -20,6 +20,8 @@ pub struct Fake {
     pub calls: Mutex<Vec<String>>,
     pub found: Mutex<BTreeMap<ContainerId, Found>>,
     pub statistics: Mutex<Option<runtime::Statistics>>,
+    /// So many are asked what they use before the first answers, if it is set.
+    pub together: Mutex<Option<Arc<Barrier>>>,
     pub tally: Mutex<ContainerTally>,
     /// Recovery waits for this, if it is set.
     pub recovers: Mutex<Option<oneshot::Receiver<()>>>,
@@ -93,7 +95,13 @@ impl Containerizer for Fake {
 
     fn statistics(&self, _: &ContainerId) -> Pending<'_, Option<runtime::Statistics>> {
         let told = self.statistics.lock().unwrap().clone();
-        Box::pin(async { told })
+        let together = self.together.lock().unwrap().clone();
+        Box::pin(async move {
+            if let Some(together) = together {
+                together.wait().await;
+            }
+            told
+        })
     }
 
     fn prune_images(&self, excluded: Vec<String>) -> Pending<'_, Result<(), String>> {

@@ -52,6 +52,33 @@ async fn a_file_has_three_names() {
     it.agent.stop().await.unwrap();
 }
 
+/// Mesos: the log that something else writes is attached under `/slave/log`.
+#[tokio::test]
+async fn the_log_is_shown_where_there_is_one() {
+    let set = Set::new().await;
+    let log = set.dir.path().join("agent.log");
+    fs::write(&log, "one line").unwrap();
+    let agent = set.agent_with(&[("external_log_file", log.to_str().unwrap())]).await;
+    let at = agent.address();
+    let read = get(at, "/files/read?path=/slave/log&offset=4").await;
+    assert_eq!((read.status, read.text().as_str()), (200, r#"{"data":"line","offset":4}"#));
+    assert_eq!(get(at, "/files/download?path=/slave/log").await.text(), "one line");
+    let real = fs::canonicalize(&log).unwrap();
+    assert_eq!(get(at, "/files/debug").await.json()["/slave/log"], real.to_str().unwrap());
+    for (call, body) in [
+        ("LIST_FILES", r#"{"type":"LIST_FILES","list_files":{"path":"/slave/log"}}"#),
+        ("READ_FILE", r#"{"type":"READ_FILE","read_file":{"path":"/slave/log","offset":0}}"#),
+    ] {
+        let answer = post(at, "/api/v1", "application/json", body.as_bytes()).await;
+        assert_eq!(answer.status, 200, "{call}: {}", answer.text());
+        assert_eq!(answer.json()["type"], call);
+    }
+    agent.stop().await.unwrap();
+    let agent = set.agent().await;
+    assert_eq!(get(agent.address(), "/files/read?path=/slave/log&offset=0").await.status, 404);
+    agent.stop().await.unwrap();
+}
+
 #[tokio::test]
 async fn offsets_and_lengths() {
     let it = sandbox("100% odd:id").await;

@@ -10,3 +10,5 @@ mod fake;
 mod files;
 mod link;
 mod pages;
+mod secrets;
+mod usage;

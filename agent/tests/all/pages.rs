@@ -143,7 +143,7 @@ async fn the_state_page_shows_what_runs() {
 async fn the_state_page_is_whole() {
     let mut set = Set::new().await;
     let domain = r#"{"fault_domain":{"region":{"name":"r"},"zone":{"name":"z"}}}"#;
-    let agent = set.agent_with(&[("domain", domain), ("log_dir", "/var/log/tepui")]).await;
+    let agent = set.agent_with(&[("domain", domain), ("external_log_file", "/var/log/tepui")]).await;
     set.master.register().await;
     let mut registered = agent.registered();
     registered.wait_for(|registered| *registered).await.unwrap();
@@ -151,8 +151,8 @@ async fn the_state_page_is_whole() {
     let have: Vec<&str> = state.as_object().unwrap().keys().map(String::as_str).collect();
     assert_eq!(
         have.join(" "),
-        "attributes build_date build_time build_user capabilities completed_frameworks domain flags frameworks git_tag \
-         hostname id log_dir master_hostname pid reserved_resources reserved_resources_allocated \
+        "attributes build_date build_time build_user capabilities completed_frameworks domain external_log_file flags \
+         frameworks git_tag hostname id master_hostname pid reserved_resources reserved_resources_allocated \
          reserved_resources_full resource_providers resources start_time unreserved_resources \
          unreserved_resources_allocated unreserved_resources_full version"
     );
@@ -160,6 +160,7 @@ async fn the_state_page_is_whole() {
     assert_eq!(state["version"], agent::VERSION);
     assert!(state["build_time"].is_f64() && state["start_time"].is_f64());
     assert_eq!(state["flags"]["reconfiguration_policy"], "equal");
+    assert_eq!(state["external_log_file"], "/var/log/tepui");
     agent.stop().await.unwrap();
 }
 

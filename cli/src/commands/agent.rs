@@ -15,11 +15,8 @@ use crate::logging::Level;
 const TABLE: Table = Table {
     flags: agent::FLAGS,
     shared: &[tls::TLS, tls::SERVER],
-    ignored: &[agent::IGNORED, LOGGING, EXTERNAL_LOG, tls::IGNORED],
+    ignored: &[agent::IGNORED, LOGGING, tls::IGNORED],
 };
-
-/// A flag of Mesos' that the master knows and the agent ignores.
-const EXTERNAL_LOG: &[&str] = &["external_log_file"];
 
 /// How it is called.
 pub fn describe(command: Command) -> Command {

@@ -52,12 +52,12 @@ pub enum BadUsage {
     #[error(transparent)]
     CommandLine(#[from] clap::Error),
     /// A file named by a flag's value.
-    #[error("--{flag}=file://{}: can't be read", .path.display())]
+    #[error("--{flag}={value}: can't be read")]
     ValueFile {
         /// The flag.
         flag: String,
-        /// The file.
-        path: PathBuf,
+        /// What names the file.
+        value: String,
         /// Why.
         source: std::io::Error,
     },
@@ -133,14 +133,14 @@ impl Table {
     }
 
     /// Every name there is, for suggestions.
-    fn names(&self) -> impl Iterator<Item = &str> {
-        self.rows().flat_map(|flag| std::iter::once(flag.name).chain(flag.aliases.iter().copied()))
+    fn names(&self) -> impl Iterator<Item = &'static str> + '_ {
+        self.rows().flat_map(names)
     }
 
     /// Adds the table's flags to a command.
     pub fn onto(&self, mut command: Command) -> Command {
         for flag in self.rows() {
-            command = command.arg(arg(flag));
+            command = command.arg(arg(flag)).args(flag.aliases.iter().map(|older| older_arg(flag, older)));
             if flag.form == Form::Bool {
                 command = command.arg(negation(flag.name));
             }
@@ -177,14 +177,16 @@ impl Table {
 
     fn command_line(&self, matches: &ArgMatches, found: &mut Found) {
         let given = |name: &str| matches.value_source(name) == Some(ValueSource::CommandLine);
-        for flag in self.rows().filter(|flag| given(flag.name)) {
-            if let Some(value) = matches.get_one::<String>(flag.name) {
-                found.value(flag.name, value);
+        for flag in self.rows() {
+            for name in names(flag).filter(|name| given(name)) {
+                if let Some(value) = matches.get_one::<String>(name) {
+                    found.value(flag.name, name, value);
+                }
             }
         }
         for flag in self.rows().filter(|flag| flag.form == Form::Bool) {
             if given(&negated(flag.name)) {
-                found.value(flag.name, "false");
+                found.value(flag.name, flag.name, "false");
             }
         }
         found.ignored.extend(
@@ -204,9 +206,9 @@ impl Table {
                 Some(value.into_string().map_err(|_| BadUsage::NotText(variable)))
             };
             for flag in self.rows() {
-                for name in std::iter::once(&flag.name).chain(flag.aliases) {
+                for name in names(flag) {
                     if let Some(value) = read(name) {
-                        found.value(flag.name, &value?);
+                        found.value(flag.name, name, &value?);
                     }
                 }
             }
@@ -220,7 +222,9 @@ impl Table {
     /// The folder asked for, or else the usual ones; with whether it must exist.
     fn folders(&self, found: &Found, places: &Places<'_>) -> Vec<(PathBuf, bool)> {
         match found.values.get(CONFIG_DIR.name) {
-            Some(folder) => vec![(PathBuf::from(folder.strip_prefix("file://").unwrap_or(folder)), true)],
+            Some((_, folder)) => {
+                vec![(PathBuf::from(folder.strip_prefix("file://").unwrap_or(folder)), true)]
+            }
             None => places.folders.iter().map(|folder| (folder.clone(), false)).collect(),
         }
     }
@@ -229,7 +233,7 @@ impl Table {
         for entry in entries {
             let name = spelling::underscored(&entry.name);
             if let Some(flag) = self.row(&name) {
-                found.value(flag.name, &entry.value);
+                found.value(flag.name, &name, &entry.value);
             } else if self.ignored().contains(name.as_str()) {
                 found.ignored.insert(name);
             } else {
@@ -251,18 +255,22 @@ impl Table {
             if self.row(name).is_some()
                 && let Ok(content) = std::fs::read_to_string(path)
             {
-                found.value(name, content.trim());
+                found.value(name, name, content.trim());
                 notes.push(Note::Read(vec![path.clone()]));
             }
         }
     }
 
-    fn values(&self, found: BTreeMap<String, String>) -> Result<Flags, BadUsage> {
+    fn values(&self, found: BTreeMap<String, (String, String)>) -> Result<Flags, BadUsage> {
         let rows: Vec<Flag> = self.rows().copied().collect();
         let mut flags = Flags { values: Values::defaults(&rows), ..Flags::default() };
         for flag in rows {
-            if let Some(text) = found.get(flag.name) {
-                flags.values.set(flag.name, content(&flag, text)?);
+            match found.get(flag.name) {
+                Some((name, text)) if name == flag.name => {
+                    flags.values.set(flag.name, content(&flag, text)?);
+                }
+                Some((older, text)) => flags.values.set_under(flag.name, older, content(&flag, text)?),
+                None => {}
             }
         }
         Ok(flags)
@@ -282,25 +290,36 @@ pub struct Places<'a> {
 /// What was found so far; the first finder of a name wins.
 #[derive(Default)]
 struct Found {
-    values: BTreeMap<String, String>,
+    /// Each flag's name as it was given, which may be an older one, and its text.
+    values: BTreeMap<String, (String, String)>,
     ignored: BTreeSet<String>,
 }
 
 impl Found {
-    fn value(&mut self, name: &str, value: &str) {
-        self.values.entry(name.to_owned()).or_insert_with(|| value.to_owned());
+    fn value(&mut self, flag: &str, name: &str, value: &str) {
+        self.values.entry(flag.to_owned()).or_insert_with(|| (name.to_owned(), value.to_owned()));
     }
 }
 
-/// Mesos: `file:///path` stands for the content of the file; where a path is asked for it is the path itself.
+/// The names of a flag, its own first.
+fn names(flag: &Flag) -> impl Iterator<Item = &'static str> + use<> {
+    std::iter::once(flag.name).chain(flag.aliases.iter().copied())
+}
+
+/// Mesos: `file:///path` stands for the content of the file; where a path is asked for it is the path itself. Where JSON
+/// is, the path alone stands for the content as well.
 fn content(flag: &Flag, text: &str) -> Result<String, BadUsage> {
-    let Some(path) = text.strip_prefix("file://") else { return Ok(text.to_owned()) };
-    if flag.form == Form::Path {
-        return Ok(path.to_owned());
-    }
-    let read = std::fs::read_to_string(path);
-    let read =
-        read.map_err(|source| BadUsage::ValueFile { flag: flag.name.to_owned(), path: path.into(), source });
+    let path = match text.strip_prefix("file://") {
+        Some(path) if flag.form == Form::Path => return Ok(path.to_owned()),
+        Some(path) => path,
+        None if flag.form == Form::Json && text.starts_with('/') => text,
+        None => return Ok(text.to_owned()),
+    };
+    let read = std::fs::read_to_string(path).map_err(|source| BadUsage::ValueFile {
+        flag: flag.name.to_owned(),
+        value: text.to_owned(),
+        source,
+    });
     Ok(read?.trim().to_owned())
 }
 
@@ -313,18 +332,29 @@ fn arg(flag: &Flag) -> Arg {
     if let Some(default) = flag.default.filter(|default| !default.is_empty()) {
         help.push_str(&format!(" [default: {default}]"));
     }
-    let arg = Arg::new(flag.name)
-        .long(flag.name)
-        .visible_aliases(flag.aliases.iter().copied())
-        .help(help)
-        .action(ArgAction::Set)
-        .value_name(match flag.form {
-            Form::Text => "TEXT",
-            Form::Bool => "true|false",
-            Form::Number => "NUMBER",
-            Form::Duration => "DURATION",
-            Form::Path => "PATH",
-        });
+    if !flag.aliases.is_empty() {
+        help.push_str(&format!(" [aliases: --{}]", flag.aliases.join(", --")));
+    }
+    let arg = Arg::new(flag.name).long(flag.name).help(help).value_name(match flag.form {
+        Form::Text => "TEXT",
+        Form::Bool => "true|false",
+        Form::Number => "NUMBER",
+        Form::Duration => "DURATION",
+        Form::Path => "PATH",
+        Form::Json => "JSON|PATH",
+    });
+    with_value(arg, flag)
+}
+
+/// An older name, which is an argument of its own: by which name a flag was given is shown. Mesos: not by both.
+fn older_arg(flag: &Flag, older: &'static str) -> Arg {
+    let others = names(flag).filter(|name| *name != older).map(str::to_owned);
+    let arg = with_value(Arg::new(older).long(older).hide(true).conflicts_with_all(others), flag);
+    if flag.form == Form::Bool { arg.conflicts_with(negated(flag.name)) } else { arg }
+}
+
+fn with_value(arg: Arg, flag: &Flag) -> Arg {
+    let arg = arg.action(ArgAction::Set);
     match flag.form {
         Form::Bool => arg.num_args(0..=1).require_equals(true).default_missing_value("true"),
         _ => arg.num_args(1),

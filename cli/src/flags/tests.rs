@@ -9,6 +9,7 @@ const FLAGS: &[Flag] = &[
     Flag::new("port", Form::Number, Some("5051"), "Port."),
     Flag::new("strict", Form::Bool, Some("true"), "Strict."),
     Flag::new("resources", Form::Text, None, "Resources."),
+    Flag::new("domain", Form::Json, None, "Domain."),
     Flag::new("agent_ping_timeout", Form::Duration, None, "Ping.").aliases(&["slave_ping_timeout"]),
 ];
 const TABLE: Table = Table {
@@ -66,6 +67,28 @@ fn spellings_of_the_command_line() {
     check(&["--no-strict"], "strict", Some("false"));
     check(&["--no_strict"], "strict", Some("false"));
     check(&["--slave_ping_timeout=1secs"], "agent_ping_timeout", Some("1secs"));
+    check(&["--slave-ping-timeout", "1secs"], "agent_ping_timeout", Some("1secs"));
+}
+
+#[test]
+fn an_older_name_is_remembered_wherever_it_was_given() {
+    let shown = |case: Case| {
+        let flags = case.resolve().unwrap();
+        let shown = flags.values.iter().find(|(name, _)| name.ends_with("ping_timeout"));
+        shown.map(|(name, value)| format!("{name}={value}"))
+    };
+    let older = Some("slave_ping_timeout=1secs".to_owned());
+    assert_eq!(shown(Case::arguments(&["--slave_ping_timeout=1secs"])), older);
+    let environment = BTreeMap::from([("MESOS_SLAVE_PING_TIMEOUT", "1secs")]);
+    assert_eq!(shown(Case { environment: environment.clone(), ..Case::default() }), older);
+    let folder = folder(&[("slave_ping_timeout", "1secs")]);
+    assert_eq!(shown(Case { folder: Some(folder.path().to_owned()), ..Case::default() }), older);
+    let now = Some("agent_ping_timeout=2secs".to_owned());
+    assert_eq!(shown(Case { environment, ..Case::arguments(&["--agent_ping_timeout=2secs"]) }), now);
+    assert_eq!(shown(Case::default()), None);
+    let both = Case::arguments(&["--agent_ping_timeout=1secs", "--slave_ping_timeout=1secs"]).resolve();
+    let both = both.unwrap_err().to_string();
+    assert!(both.contains("cannot be used with"), "{both}");
 }
 
 #[test]
@@ -158,4 +181,22 @@ fn a_value_can_stand_in_a_file() {
     assert_eq!(case.text("work_dir"), Some(url["file://".len()..].to_owned()));
     let missing = Case::arguments(&["--resources=file:///nonexistent"]).resolve().unwrap_err().to_string();
     assert!(missing.starts_with("--resources=file:///nonexistent: can't be read"), "{missing}");
+}
+
+/// Mesos: flags of JSON take a path as well, those of other texts only with `file://`.
+#[test]
+fn json_can_stand_in_a_file_named_by_its_path() {
+    let folder = folder(&[("d", "{\"a\":1}\n")]);
+    let path: &'static str = Box::leak(folder.path().join("d").display().to_string().into_boxed_str());
+    let url: &'static str = Box::leak(format!("file://{path}").into_boxed_str());
+    for (given, read) in [(path, r#"{"a":1}"#), (url, r#"{"a":1}"#), (r#"{"b":2}"#, r#"{"b":2}"#)] {
+        let case = Case { environment: BTreeMap::from([("MESOS_DOMAIN", given)]), ..Case::default() };
+        assert_eq!(case.text("domain").as_deref(), Some(read), "{given}");
+    }
+    assert_eq!(
+        Case::arguments(&["--resources=/nonexistent"]).text("resources").as_deref(),
+        Some("/nonexistent")
+    );
+    let missing = Case::arguments(&["--domain=/nonexistent"]).resolve().unwrap_err().to_string();
+    assert!(missing.starts_with("--domain=/nonexistent: can't be read"), "{missing}");
 }

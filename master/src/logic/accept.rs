@@ -202,18 +202,20 @@ fn launched(
     info: &v1::TaskInfo,
     resources: Resources,
 ) -> Task {
-    let user = info.command.as_ref().and_then(|command| command.user.clone());
-    let message = v1::Task {
+    let user = info.command.as_ref().and_then(|command| command.user.as_deref());
+    let mut message = v1::Task {
         name: info.name.clone(),
         labels: info.labels.clone(),
         discovery: info.discovery.clone().map(Box::new),
         container: info.container.clone().map(Box::new),
         health_check: info.health_check.clone().map(Box::new),
         kill_policy: info.kill_policy,
-        user: user.or_else(|| Some(framework.user.clone())),
+        user: Some(model::user::of_task(user, &framework.user).to_owned()),
         limits: info.limits.clone(),
         ..Default::default()
     };
+    // It is only shown: the agent gets the task itself.
+    model::secrets::hide_in_task(&mut message);
     Task {
         id: TaskId::from(&info.task_id),
         framework: id.clone(),

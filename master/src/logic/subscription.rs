@@ -26,8 +26,10 @@ pub(super) fn check(state: &State, info: FrameworkInfo, suppressed: &[String]) -
     let roles = roles(&info)?;
     let suppressed = suppressed_roles(&roles, suppressed)?;
     failover_timeout(&info)?;
-    if info.user == "root" && !state.settings.root_submissions {
-        return Err("User 'root' is not allowed to run frameworks without --root_submissions set".to_owned());
+    if model::user::names_root(&info.user) && !state.settings.root_submissions {
+        // Mesos: the text, and that a command's user is not looked at (authorization of RUN_TASK would).
+        let user = info.user.escape_default();
+        return Err(format!("User '{user}' is not allowed to run frameworks without --root_submissions set"));
     }
     if let Some(id) = info.id.as_ref().map(FrameworkId::from) {
         id.check().map_err(|bad| format!("Invalid framework ID: {bad}"))?;

@@ -177,6 +177,8 @@ fn reported(mut task: v1::Task, agent: &AgentId) -> Result<ReportedTask, BadHell
         // Mesos: what a master keeps of a status is without its data.
         status.data = None;
     }
+    // Agents hide them before they tell; whoever does not is not believed to.
+    model::secrets::hide_in_task(&mut task);
     let unacknowledged = task.status_update_state.and_then(|number| state(number).ok());
     Ok(ReportedTask::new(task, resources, unacknowledged))
 }

@@ -11,7 +11,7 @@
 //! | http 1: streams and files are not compressed | several::streams_are_never_compressed |
 //! | http 1: `?jsonp=NAME`, `text/javascript` | process::codes_of_the_pages_of_every_process |
 //! | http 1: 405 with Allow and a text; 501 for UNKNOWN | negotiation::checks_of_the_operator_endpoint_come_in_mesos_order |
-//! | http 2: 307 with `//host:port`, 503 without a leader and before recovery; /redirect, /health, /flags, /version everywhere | ends::who_does_not_lead_sends_clients_to_the_leader_and_a_lost_leadership_ends_it |
+//! | http 2: 307 with `//host:port`, 503 without a leader and before recovery, 500 of /redirect; /redirect, /health, /flags, /version everywhere | ends::who_does_not_lead_sends_clients_to_the_leader_and_a_lost_leadership_ends_it |
 //! | http 2: /redirect/x is 404 | process::codes_of_the_pages_of_every_process |
 //! | http 2: /tasks with limit, offset, order, framework_id, task_id; slave_id, framework_id | pages::tasks_are_filtered_sorted_and_cut_into_pages |
 //! | http 2: /teardown takes a form, POST only, 400 for a missing or unknown id | negotiation::teardown_takes_a_form |
@@ -27,6 +27,7 @@
 //! | http 4: GET_METRICS | process::metrics_have_the_keys_of_mesos |
 //! | http 4: GET_ and SET_LOGGING_LEVEL, 200 with an empty body | process::the_level_of_the_log_is_set_for_a_while |
 //! | http 4: LIST_FILES and READ_FILE: 400, 404 | negotiation::checks_of_the_operator_endpoint_come_in_mesos_order |
+//! | http 4: READ_FILE and /files: 500 | process::a_file_that_cannot_be_read_is_500 |
 //! | http 4: GET_AGENTS has recovered agents | several::agents_that_are_not_back_yet |
 //! | http 4: MARK_AGENT_GONE: 200 again, 404, 503 | story agent_gone |
 //! | http 4: TEARDOWN 200 empty, 400 unknown | lives::a_framework_torn_down_ends_everywhere |
@@ -34,6 +35,7 @@
 //! | http 5: every list of an empty cluster | several::pages_of_an_empty_cluster |
 //! | http 5: S of an agent that is away | several::two_agents_of_which_one_is_away |
 //! | http 5: F connected, disconnected, completed; /roles of several frameworks, with all above | several::several_frameworks_and_their_roles |
+//! | http 5: /roles: sums with the roles below, what a quota has consumed | several::roles_have_what_the_roles_below_have |
 //! | http 5: T with labels and networks of its statuses | several::a_status_with_everything |
 //! | http 5: /files/browse, read, download, debug; /logging/toggle; /system/stats.json | process::codes_of_the_pages_of_every_process |
 //! | http 5: /version | process::the_version_is_that_of_the_api |
@@ -80,6 +82,7 @@ mod negotiation;
 mod pages;
 mod process;
 mod scheduler;
+mod secrets;
 mod several;
 mod watcher;
 mod watching;

@@ -5,6 +5,7 @@ mod resources;
 use std::sync::Arc;
 
 use model::Resources;
+use model::secrets::hide_in_command;
 use serde_json::{Map, Value, json};
 use wire::v1;
 use wire::v1::framework_info::capability::Type as Capability;
@@ -58,11 +59,9 @@ pub(super) fn state(about: &About, view: &View, paths: &Paths, master: Option<&s
         if let Some(master) = master.filter(|_| view.registered) {
             state.insert("master_hostname".to_owned(), master.into());
         }
-        // Mesos: what the flags of the log say, a second time.
-        for name in ["log_dir", "external_log_file"] {
-            if let Some((_, value)) = about.flags.iter().find(|(flag, _)| flag == name) {
-                state.insert(name.to_owned(), value.as_str().into());
-            }
+        // Mesos: a second time. There is no `log_dir`, since nothing is logged but to standard error.
+        if let Some(log) = &about.external_log_file {
+            state.insert("external_log_file".to_owned(), log.to_string_lossy().into());
         }
     }
     insert(&mut state, "domain", settings.info.domain.as_ref());
@@ -147,13 +146,17 @@ fn queued(task: &Task) -> Value {
         "resources": summary(&task.resources),
         "role": role(task).unwrap_or_else(|| "*".to_owned()),
     });
-    insert(&mut value, "command", info.command.as_ref());
+    let command = info.command.clone().map(|mut command| {
+        hide_in_command(&mut command);
+        command
+    });
+    insert(&mut value, "command", command.as_ref());
     insert(&mut value, "discovery", info.discovery.as_ref());
     value
 }
 
 fn task_value(task: &Task) -> Value {
-    let info = &task.info;
+    let info = task.to_wire();
     let mut value = json!({
         "id": task.run.task.as_str(),
         "name": info.name,
@@ -176,9 +179,9 @@ fn task_value(task: &Task) -> Value {
         }
     }
     insert_labels(&mut value, info.labels.as_ref());
-    insert(&mut value, "discovery", info.discovery.as_ref());
-    insert(&mut value, "container", info.container.as_ref());
-    insert(&mut value, "health_check", info.health_check.as_ref());
+    insert(&mut value, "discovery", info.discovery.as_deref());
+    insert(&mut value, "container", info.container.as_deref());
+    insert(&mut value, "health_check", info.health_check.as_deref());
     value
 }
 

@@ -71,7 +71,7 @@ fn a_limit_below_the_request_is_an_error() {
     info.limits.insert("mem".to_owned(), v1::value::Scalar { value: 32.0 });
     world.run(&framework("F", true), info);
     expect![[r#"
-        destroy f893a2ee-fb32-455e-b1c1-8690ee42c90b
+        destroy beeb8da1-658e-4c67-b893-a2eefb32555e
         say t TASK_ERROR SOURCE_AGENT REASON_TASK_INVALID 'The task's limit of 32 mem is below its request of 64'
     "#]]
     .assert_eq(&world.told());

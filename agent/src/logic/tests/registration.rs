@@ -21,7 +21,8 @@ fn a_new_agent_registers_until_it_is_answered() {
         tries += 1;
     }
     let waits: Vec<f64> = moments.windows(2).map(|w| w[1].since(w[0]).as_secs_f64()).collect();
-    assert!(waits.iter().zip(1..).all(|(wait, n)| *wait <= 60.0_f64.min(2.0_f64.powi(n))), "{waits:?}");
+    // The first try came with the link.
+    assert!(waits.iter().zip(2..).all(|(wait, n)| *wait <= 60.0_f64.min(2.0_f64.powi(n))), "{waits:?}");
     assert!(waits.iter().any(|wait| *wait > 30.0), "{waits:?}");
     let Some(Body::Register(hello)) = &world.hello else { panic!("no registration") };
     assert_eq!((hello.incarnation.as_str(), hello.address.as_str()), ("i1", "10.0.0.1:5051"));

@@ -99,7 +99,7 @@ fn a_full_disk_fails_the_task() {
     world.acknowledge();
     expect![[r#"
         write task t
-        destroy f893a2ee-fb32-455e-b1c1-8690ee42c90b
+        destroy beeb8da1-658e-4c67-b893-a2eefb32555e
         say t TASK_FAILED SOURCE_AGENT REASON_CONTAINER_LAUNCH_FAILED 'The agent could not write the task's checkpoint: can't write task.info: no space left on device'
         write done t
         collect t
@@ -243,7 +243,7 @@ fn a_kill_during_the_launch() {
     expect![[r#"
         write task t
         write update t TASK_KILLED
-        destroy f893a2ee-fb32-455e-b1c1-8690ee42c90b
+        destroy beeb8da1-658e-4c67-b893-a2eefb32555e
         say t TASK_KILLED SOURCE_AGENT REASON_TASK_KILLED_DURING_LAUNCH 'The task was killed before its command was started'
         write task u
         launch u grace 3s
@@ -299,6 +299,22 @@ fn a_framework_that_is_shut_down() {
     "#]]
     .assert_eq(&world.told());
     assert!(!world.framework_is_live("F"));
+}
+
+/// A master that doesn't know of the shutdown hears of none of its tasks: neither that they are there nor how they do.
+#[test]
+fn nothing_more_is_said_of_tasks_that_are_shut_down() {
+    let mut world = World::running(true);
+    world.run(&framework("F", true), task("u"));
+    world.started();
+    assert!(world.told().contains("say u TASK_STARTING"));
+    world.says(link::ShutdownFramework { framework_id: "F".to_owned() });
+    world.give(Event::LinkLost { link: world.link });
+    world.told();
+    world.join();
+    world.pass(60.0);
+    let told = world.told();
+    assert!(told.contains("say reregister [] of []") && !told.contains("say u"), "{told}");
 }
 
 #[test]

@@ -23,6 +23,7 @@ use crate::logic::{Recovered, RecoveredFramework, RecoveredRun, RecoveredUpdate,
 use crate::names::{decode, encode};
 use crate::service::paths::{Paths, run_of};
 
+const BOOT_ID: &str = "boot_id";
 const SLAVE_INFO: &str = "slave.info";
 const TASK_INFO: &str = "task.info";
 const TASK_UPDATES: &str = "task.updates";
@@ -35,12 +36,14 @@ pub struct FileStore {
     /// Damage stops the agent.
     strict: bool,
     boot_id: String,
+    /// The boot id is still to be written, before anything else is.
+    unsettled: bool,
 }
 
 impl FileStore {
     /// Below this work folder. `boot_id` names this start of the host.
     pub fn new(paths: Paths, strict: bool, boot_id: impl Into<String>) -> FileStore {
-        FileStore { paths, strict, boot_id: boot_id.into() }
+        FileStore { paths, strict, boot_id: boot_id.into(), unsettled: false }
     }
 
     /// What names this start of the host.
@@ -240,12 +243,11 @@ impl CheckpointStore for FileStore {
         let mut folders = Folders::default();
         folders.make(&meta.join("slaves"))?;
         let mut recovered = Recovered::default();
-        let boot = meta.join("boot_id");
-        let before = fs::read_to_string(&boot).ok();
-        recovered.rebooted = before.as_deref().is_some_and(|before| before.trim() != self.boot_id);
-        replace_bytes(&boot, self.boot_id.as_bytes())?;
-        folders.changed.insert(meta);
         folders.sync()?;
+        // It is written when what follows of a reboot is settled: a start that fails before must not be the last that
+        // knows of it.
+        let before = fs::read_to_string(meta.join(BOOT_ID)).ok();
+        recovered.rebooted = before.as_deref().is_some_and(|before| before.trim() != self.boot_id);
         if let Some((id, info)) = self.lax(self.load_agent(), warn)?.flatten() {
             recovered.agent = Some(info);
             let frameworks = self.paths.meta_agent(&id).join("frameworks");
@@ -260,7 +262,21 @@ impl CheckpointStore for FileStore {
         Ok(recovered)
     }
 
+    fn settle(&mut self) -> Result<(), CheckpointError> {
+        self.unsettled = true;
+        let meta = self.paths.meta();
+        replace_bytes(&meta.join(BOOT_ID), self.boot_id.as_bytes())?;
+        let mut folders = Folders::default();
+        folders.changed.insert(meta);
+        folders.sync()?;
+        self.unsettled = false;
+        Ok(())
+    }
+
     fn write(&mut self, write: &Write) -> Result<(), CheckpointError> {
+        if self.unsettled {
+            self.settle()?;
+        }
         match write {
             Write::Agent(info) => {
                 let Some(id) = info.id.as_ref().map(AgentId::from) else { return Ok(()) };

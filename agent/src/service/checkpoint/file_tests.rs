@@ -21,6 +21,7 @@ fn disk() -> Disk {
     let store = FileStore::new(Paths::new(dir.path()), true, "boot-1");
     let mut disk = Disk { dir, store };
     disk.load();
+    disk.store.settle().unwrap();
     disk.store.write(&Write::Agent(Box::new(agent()))).unwrap();
     disk
 }
@@ -176,12 +177,34 @@ fn damage_stops_a_strict_agent_and_is_skipped_by_a_lax_one() {
 }
 
 #[test]
-fn a_new_boot_id_tells_of_a_reboot_once() {
+fn a_new_boot_id_tells_of_a_reboot_until_it_is_settled() {
     let mut disk = disk();
     disk.store.boot_id = "boot-2".to_owned();
     assert!(disk.load().rebooted);
+    // Mesos: RebootWithSlaveInfoMismatchAndRestart. A first start that failed must not be the last that knows of it.
+    assert!(disk.load().rebooted);
+    disk.store.settle().unwrap();
     assert!(!disk.load().rebooted);
     assert!(!FileStore::host_boot_id().unwrap().is_empty());
+}
+
+#[test]
+fn nothing_is_written_before_a_reboot_is_settled_that_should_be() {
+    let mut disk = disk();
+    disk.store.boot_id = "boot-2".to_owned();
+    assert!(disk.load().rebooted);
+    // Something is in the way of the file.
+    let boot = disk.store.paths.meta().join(BOOT_ID);
+    fs::remove_file(&boot).unwrap();
+    fs::create_dir(&boot).unwrap();
+    disk.store.settle().unwrap_err();
+    let other = v1::AgentInfo { hostname: "b".into(), ..agent() };
+    disk.store.write(&Write::Agent(Box::new(other.clone()))).unwrap_err();
+    fs::remove_dir(&boot).unwrap();
+    disk.store.write(&Write::Agent(Box::new(other.clone()))).unwrap();
+    assert_eq!(fs::read_to_string(&boot).unwrap(), "boot-2");
+    let recovered = disk.load();
+    assert_eq!((recovered.rebooted, recovered.agent), (false, Some(other)));
 }
 
 #[test]

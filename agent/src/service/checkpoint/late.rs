@@ -118,6 +118,10 @@ mod tests {
             Ok(Recovered::default())
         }
 
+        fn settle(&mut self) -> Result<(), CheckpointError> {
+            Ok(())
+        }
+
         fn write(&mut self, write: &Write) -> Result<(), CheckpointError> {
             if self.broken {
                 let source = std::io::ErrorKind::ReadOnlyFilesystem.into();

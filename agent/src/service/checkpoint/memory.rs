@@ -43,6 +43,10 @@ impl CheckpointStore for MemoryStore {
         Ok(recovered)
     }
 
+    fn settle(&mut self) -> Result<(), CheckpointError> {
+        Ok(())
+    }
+
     fn write(&mut self, write: &Write) -> Result<(), CheckpointError> {
         let mut content = self.content();
         match write {

@@ -23,6 +23,12 @@ pub trait CheckpointStore: Send {
     /// The disk can't be read, or something is damaged and nothing may be skipped.
     fn load(&mut self, warn: &mut dyn FnMut(String)) -> Result<Recovered, CheckpointError>;
 
+    /// What was loaded is settled: another start in the same life of the host is not one after a reboot any more.
+    ///
+    /// # Errors
+    /// It could not be written down. Later writes try it first.
+    fn settle(&mut self) -> Result<(), CheckpointError>;
+
     /// Makes a write durable.
     ///
     /// # Errors
@@ -78,6 +84,8 @@ impl CheckpointError {
 pub(crate) enum Order {
     /// Write, and say so.
     Write(Ticket, Write),
+    /// Recovery is over, and all that came of it was ordered before.
+    Settle,
     /// Delete the checkpoints of a run.
     Collect(std::sync::Arc<Run>),
     /// Forget the agent's id.
@@ -98,6 +106,7 @@ pub(crate) fn start(
                 Order::Write(ticket, write) => {
                     done(ticket, late.write(&mut *store, &write).map_err(|e| e.chain()));
                 }
+                Order::Settle => warn(store.settle()),
                 Order::Collect(run) => {
                     late.forget(&run);
                     warn(store.collect(&run));

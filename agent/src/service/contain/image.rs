@@ -65,7 +65,8 @@ impl Containers {
             ImageName::Archive(archive) => &archive.file,
         };
         let Some(dirs) = &self.0.common.local_image_dirs else { return Ok(()) };
-        // Where it really lies. What is not there can't be read from elsewhere either.
+        // Where it really lies. What is not there can't be read from elsewhere either. Who exchanges it afterwards is found
+        // by the store, which asks again of what it has opened.
         let real = std::fs::canonicalize(path).unwrap_or_else(|_| path.clone());
         let below = |dir: &Path| std::fs::canonicalize(dir).is_ok_and(|dir| real.starts_with(dir));
         if dirs.iter().any(|dir| below(dir)) {

@@ -28,7 +28,7 @@ use crate::logic::{
 };
 
 use image::drop_rootfs;
-pub(crate) use spec::Common;
+pub(crate) use spec::{Common, wanted_image};
 
 /// An end that is asked for.
 #[derive(Clone, Copy, Debug)]

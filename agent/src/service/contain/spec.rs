@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use images::ImageConfig;
+use model::user::of_task;
 use runtime::{ContainerSpec, IdRange, Isolation, Limits, Rootfs, SandboxMount};
 use wire::v1;
 use wire::v1::container_info::Type as ContainerType;
@@ -166,7 +167,7 @@ pub(crate) fn spec(
     };
     spec.env = environment(common, launch, sandbox, &inside, config)?;
     spec.cwd = working_directory(config, &inside);
-    spec.user = user(common, launch, config);
+    spec.user = user(common, launch, config)?;
     if let Some((_, rootfs)) = image {
         spec.rootfs = rootfs;
     }
@@ -191,7 +192,10 @@ pub(crate) fn spec(
 fn rotation(logger: &Logger, task: &v1::TaskInfo) -> Result<Option<runtime::Rotation>, String> {
     let Some(rotation) = logger.rotation else { return Ok(None) };
     let own = task.command.as_ref().map(command::environment).transpose()?.unwrap_or_default();
-    let rotation = rotation.for_task(&logger.prefix, &own)?;
+    let (rotation, left_out) = rotation.for_task(&logger.prefix, &own)?;
+    for option in left_out {
+        tracing::warn!(task = %task.task_id.value, option, "logrotate's option is not supported and left out");
+    }
     let by = |by: RotateBy| runtime::RotateBy { max_bytes: by.max_bytes, keep: by.keep };
     Ok(Some(runtime::Rotation { stdout: by(rotation.stdout), stderr: by(rotation.stderr) }))
 }
@@ -208,16 +212,19 @@ fn working_directory(image: Option<&ImageConfig>, sandbox: &Path) -> PathBuf {
     }
 }
 
-/// Mesos: the command's user, else the framework's; the image's is ignored.
-fn user(common: &Common, launch: &Launch, image: Option<&ImageConfig>) -> Option<String> {
+/// Mesos: the command's user, else the framework's; the image's is ignored. One without a name is nobody's, never root.
+fn user(common: &Common, launch: &Launch, image: Option<&ImageConfig>) -> Result<Option<String>, String> {
     if !common.switch_user {
-        return None;
+        return Ok(None);
     }
-    let own = launch.task.command.as_ref().and_then(|c| c.user.clone());
-    let of_image = image.filter(|_| common.use_image_user).and_then(|i| i.user.clone());
-    let user = own.or(of_image).unwrap_or_else(|| launch.framework.user.clone());
+    let own = launch.task.command.as_ref().and_then(|c| c.user.as_deref());
+    let of_image = image.filter(|_| common.use_image_user).and_then(|i| i.user.as_deref());
+    let user = of_task(own, of_task(of_image, &launch.framework.user));
+    if user.is_empty() {
+        return Err("Neither the task's command nor its framework names the user to run it as".to_owned());
+    }
     // An image need not have a user named root to run as root.
-    (user != "root" && !user.is_empty()).then_some(user)
+    Ok((user != "root").then(|| user.to_owned()))
 }
 
 /// What executors get of Mesos, and under it what the image, over it what the task says.

@@ -139,15 +139,25 @@ fn a_task_without_an_image_works_in_its_sandbox() {
 #[test]
 fn users() {
     let image = image();
-    let user = |common: &Common, own: Option<&str>| {
+    let of = |common: &Common, own: Option<&str>, framework: &str| {
         let mut task = task("cpus:1");
         task.command.as_mut().unwrap().user = own.map(str::to_owned);
-        spec(common, &launch(task), Path::new("/s"), Some((&image, overlay()))).unwrap().user
+        let mut launch = launch(task);
+        Arc::make_mut(&mut launch.framework).user = framework.to_owned();
+        spec(common, &launch, Path::new("/s"), Some((&image, overlay()))).map(|spec| spec.user)
     };
+    let user = |common: &Common, own: Option<&str>| of(common, own, "www").unwrap();
     assert_eq!(user(&common(), Some("me")).as_deref(), Some("me"));
     assert_eq!(user(&common(), Some("root")), None);
     assert_eq!(user(&Common { use_image_user: true, ..common() }, None).as_deref(), Some("nobody"));
     assert_eq!(user(&Common { switch_user: false, ..common() }, Some("me")), None);
+    // An empty name is nobody's: it must not mean root.
+    assert_eq!(user(&common(), Some("")).as_deref(), Some("www"));
+    assert_eq!(user(&Common { use_image_user: true, ..common() }, Some("")).as_deref(), Some("nobody"));
+    for own in [None, Some("")] {
+        assert!(of(&common(), own, "").unwrap_err().contains("names the user"), "{own:?}");
+        assert_eq!(of(&Common { switch_user: false, ..common() }, own, ""), Ok(None));
+    }
 }
 
 #[test]
