@@ -289,7 +289,8 @@ impl World {
     }
 
     fn dial(&mut self, index: usize) {
-        let pause = delay(&mut self.random);
+        // As agents are not to overrun a new master.
+        let pause = delay(&mut self.random) + self.within(1);
         let process = self.agents[index].process;
         self.after(pause, Happening::AgentDials(index, process));
     }

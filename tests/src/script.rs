@@ -12,7 +12,7 @@
 
 use std::time::Duration;
 
-use master::logic::{Event, LinkId, OperatorAction, SchedulerAction, StreamId};
+use master::logic::{Event, Identity, LinkId, OperatorAction, Proof, SchedulerAction, StreamId};
 use model::time::parse_duration;
 use model::{AgentId, ExecutorId, FrameworkId, OfferId, TaskId, TaskState};
 use wire::v1;
@@ -152,6 +152,7 @@ impl Stage {
                 if let Some(version) = option(options, "version") {
                     hello.version = version.to_owned();
                 }
+                hello.proof = proof(options);
                 let link = self.new_link(name);
                 self.step(Event::AgentRegisters { link, hello: Box::new(hello) });
             }
@@ -186,7 +187,7 @@ impl Stage {
         self.agents[name].link.unwrap_or_else(|| panic!("{name} has no link"))
     }
 
-    /// `re-registers [incarnation=2] [hostname=h] [total=cpus:8] [with f/t1 RUNNING cpus:1 [head=STARTING], …]`
+    /// `re-registers [incarnation=2] [login=x] [address=10.0.0.1:5051] [hostname=h] [total=cpus:8] [with f/t1 RUNNING cpus:1 [head=STARTING] [said=STARTING+RUNNING], …]`
     fn reregister(&mut self, name: &str, words: &[&str]) {
         let mut parts = words.splitn(2, |word| *word == "with");
         let options = parts.next().unwrap_or_default();
@@ -205,6 +206,10 @@ impl Stage {
         if let Some(version) = option(options, "version") {
             hello.version = version.to_owned();
         }
+        if let Some(address) = option(options, "address") {
+            hello.address = address.to_owned();
+        }
+        hello.proof = proof(options);
         if let Some(zone) = option(options, "zone") {
             hello.info.attributes = model::attributes::parse(&format!("zone:{zone}")).expect("an attribute");
         }
@@ -214,7 +219,10 @@ impl Stage {
             let words: Vec<&str> = report.split_whitespace().collect();
             let (framework, task) = words[0].split_once('/').expect("framework/task");
             let head = option(&words, "head").map(state);
-            let report = self.reported(name, (framework, task), words[2], state(words[1]), head);
+            let mut report = self.reported(name, (framework, task), words[2], state(words[1]), head);
+            let said = option(&words, "said").unwrap_or_default().split_terminator('+');
+            let agent = self.agent_id(name);
+            report.statuses = said.map(|now| status(&agent, task, now).into()).collect();
             if words.contains(&"acknowledged") {
                 completed.push(report);
                 continue;
@@ -241,14 +249,7 @@ impl Stage {
         let (framework, task) = task.split_once('/').expect("framework/task");
         let framework = self.framework_id(framework);
         let latest = option(rest, "latest").map_or_else(|| state(now), state);
-        let mut status = v1::TaskStatus {
-            task_id: v1::TaskId { value: task.to_owned() },
-            agent_id: Some((&self.agent_id(name)).into()),
-            uuid: Some(format!("{task}-{now}").into_bytes().into()),
-            ..Default::default()
-        };
-        status.set_state(state(now).into());
-        status.set_source(v1::task_status::Source::Executor);
+        let mut status = status(&self.agent_id(name), task, now);
         if let Some(healthy) = option(rest, "healthy") {
             status.healthy = Some(healthy == "true");
             status.set_reason(v1::task_status::Reason::TaskHealthCheckStatusUpdated);
@@ -293,6 +294,7 @@ impl Stage {
             }
             ["tears", "down"] => SchedulerAction::Teardown,
             ["requests"] => SchedulerAction::Request,
+            ["has", "ended", "tasks"] => return self.list_ended(name),
             ["calls", "with", token] => {
                 return self.call_with(name, Some((*token).to_owned()), SchedulerAction::Request);
             }
@@ -415,6 +417,13 @@ fn option<'a>(words: &[&'a str], name: &str) -> Option<&'a str> {
     words.iter().find_map(|word| word.strip_prefix(name)?.strip_prefix('='))
 }
 
+/// `login=a`: of a master that takes logins.
+fn proof(options: &[&str]) -> Proof {
+    let principal = option(options, "login").map(str::to_owned);
+    let identity = Identity { principal, ..Default::default() };
+    Proof { by_login: identity.principal.is_some(), identity, by_certificate: false }
+}
+
 fn duration(text: &str) -> Duration {
     parse_duration(text).expect("a duration")
 }
@@ -422,4 +431,17 @@ fn duration(text: &str) -> Duration {
 fn state(text: &str) -> TaskState {
     let found = TaskState::ALL.into_iter().find(|state| state.name() == format!("TASK_{text}"));
     found.unwrap_or_else(|| panic!("no such state: {text}"))
+}
+
+/// A status as an agent sends it; that of the same task and state has the same uuid.
+fn status(agent: &model::AgentId, task: &str, now: &str) -> v1::TaskStatus {
+    let mut status = v1::TaskStatus {
+        task_id: v1::TaskId { value: task.to_owned() },
+        agent_id: Some(agent.into()),
+        uuid: Some(format!("{task}-{now}").into_bytes().into()),
+        ..Default::default()
+    };
+    status.set_state(state(now).into());
+    status.set_source(v1::task_status::Source::Executor);
+    status
 }

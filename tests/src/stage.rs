@@ -215,6 +215,14 @@ impl Stage {
         ReportedTask::new(message, resources, head)
     }
 
+    /// The list of ended tasks, as pages show it.
+    pub fn list_ended(&mut self, name: &str) {
+        let framework = self.schedulers[name].id.clone().expect("an id");
+        let row = self.state.frameworks.get(&framework).expect("a framework");
+        let ended = row.completed.iter().map(|task| format!(" {} {}", task.id, task.latest.name()));
+        self.lines.push(format!("{name} has ended:{}", ended.collect::<Vec<_>>().join(",")));
+    }
+
     /// A call of a scheduler with the token of its stream.
     pub fn call(&mut self, name: &str, action: SchedulerAction) {
         let token = Some(self.schedulers[name].token.clone());

@@ -100,6 +100,9 @@ pub(super) fn reregister(
     if let Some(why) = impostor(state, &agent, &report.hello) {
         return refuse(link, format!("agent '{agent}' is another's: {why}"), out);
     }
+    if let Some((other, why)) = usurped(state, &agent, &report.hello) {
+        return refuse(link, format!("agent '{other}' has this address, and {why}"), out);
+    }
     if state.gone.contains_key(&agent) {
         return shut_down(link, format!("Agent '{agent}' was marked gone and can't come back"), out);
     }
@@ -128,6 +131,12 @@ pub(super) fn reregister(
 /// Why an agent isn't the one that it says it is.
 fn impostor(state: &State, agent: &AgentId, hello: &AgentHello) -> Option<String> {
     hello.proof.contradicts(state.inner.owners.get(agent)?)
+}
+
+/// The agent whose address one that isn't it says to have, and why it isn't the same host's.
+fn usurped(state: &State, agent: &AgentId, hello: &AgentHello) -> Option<(AgentId, String)> {
+    let other = state.inner.addresses.get(&hello.address).filter(|other| *other != agent)?;
+    Some((other.clone(), impostor(state, other, hello)?))
 }
 
 fn admission(agent: &AgentId, info: v1::AgentInfo, owner: Option<Identity>) -> Change {
@@ -262,7 +271,7 @@ pub(super) fn refresh(state: &mut State, agent: &AgentId, hello: &AgentHello, ou
         state.inner.allocator.agent_leaves(agent, &total);
         state.inner.allocator.agent_joins(&hello.total);
     }
-    if address != facts.address {
+    if address != facts.address && state.inner.addresses.get(&address) == Some(agent) {
         state.inner.addresses.remove(&address);
     }
     state.inner.addresses.insert(facts.address.clone(), agent.clone());

@@ -11,6 +11,7 @@ use wire::v1::task_status::Reason;
 
 use super::effect::Effect;
 use super::event::{LinkId, ReportedTask};
+use super::history::{End, Ends};
 use super::inner::TaskKey;
 use super::ledger::Uncounted;
 use super::state::{State, Task};
@@ -66,7 +67,7 @@ pub(super) fn rejoin(
     if !state.fits(agent) {
         offers::rescind_of_agent(state, agent, out);
     }
-    ask_for_missing(state, now, agent, &named, out);
+    settle_missing(state, now, agent, &named, &Ends::of(&report.completed), out);
     for (framework, task, grace) in kills {
         let key = (framework, task);
         // Of a framework that ended meanwhile the agent would be asked for a task that it no longer knows, and say again
@@ -91,25 +92,23 @@ fn come_back(
     tracing::info!(agent_id = %agent, tasks = report.tasks.len(), "agent came back");
     state.tally.bump(Count::Reregistrations);
     removals::cancel(state, agent);
-    let new_to_leader = state.recovered.remove(agent).is_some();
+    let met = state.recovered.remove(agent).is_none();
     let tell = if state.unreachable.remove(agent).is_some() { Tell::All } else { Tell::Lost };
     agents::arrive(state, now, agent, link, &report.hello, out);
     if let Some(row) = state.agents.get_mut(agent) {
         row.reregistered = Some(now);
     }
     adopt(state, now, agent, (&report.frameworks, report.tasks), tell, out);
-    if new_to_leader {
-        history::learn(state, agent, report.completed);
-    }
-    // What it came back without has ended there without a word.
+    let ends = Ends::of(&report.completed);
     for key in state.inner.unreachable_of_agent.get(agent).cloned().unwrap_or_default() {
-        let Some(mut task) = state.drop_unreachable_task(&key) else { continue };
-        if !task.sent.is_terminal() {
-            let message = "The agent came back without the task".to_owned();
-            state.declare(now, &mut task, (TaskState::Gone, Reason::Reconciliation, message), out);
-        }
-        state.complete(task);
+        let Some(task) = state.drop_unreachable_task(&key) else { continue };
+        let end = ends.of_run(&key, &task).unwrap_or_else(|| {
+            // It has ended there without a word.
+            (TaskState::Gone, Reason::Reconciliation, "The agent came back without the task".to_owned())
+        });
+        end_unheard(state, now, task, end, out);
     }
+    history::learn(state, agent, report.completed, met);
 }
 
 /// Which of the tasks that are new to the tables are announced to their frameworks.
@@ -271,12 +270,14 @@ fn haunt(state: &mut State, agent: &AgentId, report: ReportedTask, out: &mut Vec
     }
 }
 
-/// Asks an agent about tasks of the tables that it didn't name.
-fn ask_for_missing(
+/// Settles what becomes of tasks of the tables that an agent didn't name: it is asked about those of which nobody knows
+/// whether they ended.
+fn settle_missing(
     state: &mut State,
     now: Timestamp,
     agent: &AgentId,
     named: &BTreeSet<TaskKey>,
+    ends: &Ends<'_>,
     out: &mut Vec<Effect>,
 ) {
     let mut missing: BTreeMap<FrameworkId, Vec<String>> = BTreeMap::new();
@@ -284,10 +285,17 @@ fn ask_for_missing(
         if named.contains(&key) {
             continue;
         }
-        if state.tasks.get(&key).is_some_and(|task| task.latest.is_terminal()) {
-            forgotten_after_its_end(state, now, &key, out);
-        } else {
-            missing.entry(key.0).or_default().push(key.1.to_string());
+        let Some(task) = state.tasks.get(&key) else { continue };
+        let end = ends.of_run(&key, task).or_else(|| {
+            let message = "The agent forgot the task after its end".to_owned();
+            task.latest.is_terminal().then_some((task.latest, Reason::Reconciliation, message))
+        });
+        match end {
+            Some(end) => {
+                let Some(task) = state.drop_task(&key) else { continue };
+                end_unheard(state, now, task, end, out);
+            }
+            None => missing.entry(key.0).or_default().push(key.1.to_string()),
         }
     }
     for (framework, task_ids) in missing {
@@ -296,13 +304,10 @@ fn ask_for_missing(
     }
 }
 
-/// An agent lost an ended task before the end was acknowledged: nobody else will tell its framework.
-fn forgotten_after_its_end(state: &mut State, now: Timestamp, key: &TaskKey, out: &mut Vec<Effect>) {
-    let Some(mut task) = state.drop_task(key) else { return };
+/// Ends a task, already taken out of the tables, of which its agent says no more: nobody else will tell its framework.
+fn end_unheard(state: &mut State, now: Timestamp, mut task: Task, end: End, out: &mut Vec<Effect>) {
     if !task.sent.is_terminal() {
-        let message = "The agent forgot the task after its end".to_owned();
-        let news = (task.latest, Reason::Reconciliation, message);
-        state.declare(now, &mut task, news, out);
+        state.declare(now, &mut task, end, out);
     }
     state.complete(task);
 }
