@@ -18,6 +18,8 @@ use crate::service::registry_store::{File, StoreError};
 const FORMAT: u64 = 1;
 /// The largest text that is read: some 50,000 agents.
 pub const MAX_TEXT: u64 = 256 << 20;
+/// The highest epoch of an imported registry: half of all numbers remain for leaders to come.
+const MAX_EPOCH: u64 = u64::MAX / 2;
 
 /// Where a registry is kept.
 #[derive(Clone, Debug)]
@@ -132,7 +134,7 @@ fn agents(contents: &Contents) -> usize {
     contents.admitted.len() + contents.unreachable.len() + contents.gone.len()
 }
 
-fn to_text(contents: &Contents) -> String {
+pub(crate) fn to_text(contents: &Contents) -> String {
     let info = |info: &Arc<v1::AgentInfo>| -> Value {
         serde_json::from_str(&wire::json::to_string(&**info)).unwrap_or_default()
     };
@@ -151,7 +153,7 @@ fn to_text(contents: &Contents) -> String {
     format!("{all:#}\n")
 }
 
-fn from_text(text: &str) -> Result<Contents, String> {
+pub(crate) fn from_text(text: &str) -> Result<Contents, String> {
     let all: Value = serde_json::from_str(text).map_err(|error| error.to_string())?;
     match all["format"].as_u64() {
         Some(FORMAT) => {}
@@ -160,19 +162,33 @@ fn from_text(text: &str) -> Result<Contents, String> {
     }
     let list = |name: &str| all[name].as_array().cloned().ok_or_else(|| format!("it has no list {name}"));
     let epoch = all["epoch"].as_u64().ok_or("it has no epoch")?;
+    if epoch > MAX_EPOCH {
+        return Err(format!("its epoch {epoch} leaves none for later leaders; at most {MAX_EPOCH}"));
+    }
     let mut contents = Contents { epoch, ..Contents::default() };
     for agent in list("admitted")? {
         let info: v1::AgentInfo =
             wire::json::from_slice(agent.to_string().as_bytes()).map_err(|error| error.to_string())?;
         let id = info.id.as_ref().ok_or("an agent has no id")?;
-        contents.admitted.insert(checked(&id.value)?, Arc::new(info));
+        let id = checked(&id.value)?;
+        if contents.admitted.insert(id.clone(), Arc::new(info)).is_some() {
+            return Err(format!("the agent {id} is in it twice"));
+        }
     }
     for (name, into) in [("unreachable", &mut contents.unreachable), ("gone", &mut contents.gone)] {
         for entry in list(name)? {
             let id = entry["id"].as_str().ok_or("an entry has no id")?;
             let micros = entry["micros"].as_i64().ok_or_else(|| format!("{id} has no time"))?;
-            into.insert(checked(id)?, Timestamp::from_micros(micros));
+            let id = checked(id)?;
+            if contents.admitted.contains_key(&id)
+                || into.insert(id.clone(), Timestamp::from_micros(micros)).is_some()
+            {
+                return Err(format!("the agent {id} is in it twice"));
+            }
         }
+    }
+    if let Some(id) = contents.unreachable.keys().find(|id| contents.gone.contains_key(*id)) {
+        return Err(format!("the agent {id} is both unreachable and gone"));
     }
     // Exports of earlier versions have none.
     for entry in all["owners"].as_array().into_iter().flatten() {
@@ -229,9 +245,23 @@ mod tests {
             r#"{"format":1,"epoch":1,"admitted":[{}],"unreachable":[],"gone":[]}"#,
             r#"{"format":1,"epoch":1,"admitted":[],"unreachable":[{"id":"a/b","micros":1}],"gone":[]}"#,
             r#"{"format":1,"epoch":1,"admitted":[],"unreachable":[]}"#,
+            r#"{"format":1,"epoch":18446744073709551615,"admitted":[],"unreachable":[],"gone":[]}"#,
+            r#"{"format":1,"epoch":1,"admitted":[],"unreachable":[],"gone":[{"id":"a","micros":1},{"id":"a","micros":1}]}"#,
+            r#"{"format":1,"epoch":1,"admitted":[],"unreachable":[{"id":"a","micros":1}],"gone":[{"id":"a","micros":1}]}"#,
         ] {
             assert!(from_text(bad).is_err(), "{bad}");
         }
+    }
+
+    #[test]
+    fn an_agent_is_in_it_once() {
+        let mut all: Value = serde_json::from_str(&to_text(&some())).unwrap();
+        let first = all["admitted"][0].clone();
+        all["admitted"].as_array_mut().unwrap().push(first);
+        assert_eq!(from_text(&all.to_string()).unwrap_err(), "the agent a is in it twice");
+        let mut all: Value = serde_json::from_str(&to_text(&some())).unwrap();
+        all["gone"][0]["id"] = "b".into();
+        assert_eq!(from_text(&all.to_string()).unwrap_err(), "the agent b is in it twice");
     }
 
     #[tokio::test]

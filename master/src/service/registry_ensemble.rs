@@ -59,9 +59,9 @@ impl Ensemble {
     pub async fn replace(session: Session, contents: &Contents) -> Result<u64, StoreError> {
         let mut records = Records::new(session);
         let taken = records.take_over(contents.epoch.saturating_add(1)).await?;
-        let mut changes: Vec<RecordChange> =
-            agents(contents).into_iter().map(|agent| change_of(contents, agent)).collect();
-        let stays = |key: &String| agents(contents).contains(&AgentId::from(key.as_str()));
+        let new = agents(contents);
+        let mut changes: Vec<RecordChange> = new.iter().map(|agent| change_of(contents, agent)).collect();
+        let stays = |key: &String| new.contains(&AgentId::from(key.as_str()));
         let gone = taken.records.into_iter().map(|(key, _)| key).filter(|key| !stays(key));
         changes.extend(gone.map(|key| RecordChange::Remove { key }));
         records.commit(&changes).await?;

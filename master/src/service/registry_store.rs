@@ -261,7 +261,7 @@ impl File {
 
 impl RegistryStore for File {
     fn lead(&mut self, least: u64) -> Result<Contents, StoreError> {
-        self.read(|last| Some((last + 1).max(least)))
+        self.read(|last| Some(last.saturating_add(1).max(least)))
     }
 
     fn size(&self) -> Option<u64> {
