@@ -36,17 +36,14 @@ pub struct Subscription {
 
 /// Checks a call; the errors are texts for 400.
 pub fn meaning(call: Call) -> Result<Meaning, String> {
-    let Some(kind) = call.r#type else { return Err(expecting("type")) };
-    let kind = Type::try_from(kind).unwrap_or(Type::Unknown);
+    // Mesos: a number that names no type is dropped when the call is read.
+    let kind = call.r#type.and_then(|kind| Type::try_from(kind).ok()).ok_or_else(|| expecting("type"))?;
     if kind == Type::Subscribe {
         return subscribe(call);
     }
     let framework =
         call.framework_id.as_ref().map(FrameworkId::from).ok_or_else(|| expecting("framework_id"))?;
     framework.check().map_err(|bad| format!("Bad 'framework_id': {bad}"))?;
-    if kind == Type::Unknown {
-        return Ok(Meaning::Missing("Calls of type UNKNOWN can't be handled"));
-    }
     if kind == Type::UpdateFramework {
         return update_framework(framework, call);
     }
@@ -143,7 +140,9 @@ fn action(kind: Type, call: Call) -> Result<SchedulerAction, String> {
             call.acknowledge_operation_status.ok_or_else(|| expecting("acknowledge_operation_status"))?;
             SchedulerAction::Ignored(kind)
         }
-        Type::Unknown | Type::Subscribe | Type::UpdateFramework => {
+        // Mesos: of an unknown framework, or of another stream, it is refused like any other call.
+        Type::Unknown => SchedulerAction::Ignored(kind),
+        Type::Subscribe | Type::UpdateFramework => {
             return Err(format!("{} can't be handled here", kind.as_str_name()));
         }
     })

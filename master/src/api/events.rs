@@ -24,7 +24,7 @@ use super::index::Index;
 use super::{Api, messages, operator};
 use crate::about::About;
 use crate::logic::{Framework, OperatorEvent};
-use crate::service::{Lent, Lifeline, Record, StreamDrain, Told};
+use crate::service::{Lent, Lifeline, StreamDrain, Told};
 use crate::view::View;
 
 /// The events of one subscription.
@@ -82,10 +82,7 @@ impl WatchStream {
                     None => return Poll::Ready(None),
                     Some(Told::State(view)) => self.first = First::Making(self.make(view)),
                     Some(Told::Event(record)) => {
-                        let media = self.media;
-                        return Poll::Ready(Some(
-                            record.encoded(media, |record| encoded(media, &message(record))),
-                        ));
+                        return Poll::Ready(Some(record.encoded(self.media, message)));
                     }
                     Some(Told::Heartbeat) => {
                         return Poll::Ready(Some(encoded(self.media, &of(Type::Heartbeat))));
@@ -140,13 +137,10 @@ fn subscribed(view: &View, heartbeat_interval: Duration) -> Event {
     Event { subscribed: Some(subscribed), ..of(Type::Subscribed) }
 }
 
-/// The message form of an event.
-fn message(record: &Record) -> Event {
-    let framework = |row: &Framework| {
-        let view = record.view.as_ref()?;
-        Some(messages::framework(row, view, &Index::of(view)))
-    };
-    match &record.event {
+/// The message form of an event. The view is there where sums over the tables are shown.
+fn message(event: &OperatorEvent, view: Option<&View>) -> Event {
+    let framework = |row: &Framework| view.map(|view| messages::framework(row, view, &Index::of(view)));
+    match event {
         OperatorEvent::Subscribed | OperatorEvent::Heartbeat => of(Type::Heartbeat),
         OperatorEvent::TaskAdded(task) => {
             Event { task_added: Some(TaskAdded { task: messages::task(task) }), ..of(Type::TaskAdded) }

@@ -16,7 +16,7 @@ mod stream;
 use std::sync::Arc;
 
 use coordination::Leader;
-use http::header::{HeaderValue, LOCATION};
+use http::header::{HeaderValue, LOCATION, RETRY_AFTER};
 use http::{Request, Response, StatusCode, Uri};
 use hyper::body::Incoming;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
@@ -37,6 +37,9 @@ use serving::answers::{self, empty, need_post, text, with_type};
 use serving::metrics::Pace;
 use serving::routes::NoRoute;
 use serving::sending::{self, Room};
+
+/// Seconds until an election or a recovery may be over.
+const RETRY_SECS: &str = "1";
 
 /// Views that are turned into answers at once: each may take a large buffer.
 const ENCODERS: usize = 4;
@@ -165,10 +168,10 @@ impl Api {
     fn redirect(&self, to: &str) -> Response<Body> {
         let leader = self.leader.borrow().clone();
         let Some(leader) = leader else {
-            return text(StatusCode::SERVICE_UNAVAILABLE, "No leader elected");
+            return later("No leader elected");
         };
         if self.about.is(&leader.address) && !to.is_empty() {
-            return text(StatusCode::SERVICE_UNAVAILABLE, "This master leads and has not yet recovered");
+            return later("This master leads and has not yet recovered");
         }
         let Ok(location) = HeaderValue::try_from(format!("//{}{to}", leader.shown())) else {
             return text(StatusCode::INTERNAL_SERVER_ERROR, "The leader's address makes no URL");
@@ -243,7 +246,14 @@ fn refuse(status: StatusCode, message: &str) -> Refusal {
 }
 
 fn stopped(_: Stopped) -> Refusal {
-    refuse(StatusCode::SERVICE_UNAVAILABLE, "This master is ending, or no longer leads")
+    Box::new(later("This master is ending, or no longer leads"))
+}
+
+/// 503 for what passes within seconds. Unlike Mesos it says when to ask again, so that clients tell it from a refusal.
+fn later(message: &str) -> Response<Body> {
+    let mut response = text(StatusCode::SERVICE_UNAVAILABLE, message);
+    response.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static(RETRY_SECS));
+    response
 }
 
 /// What the state refuses.

@@ -103,8 +103,9 @@ fn encoded(media: Media, message: &Message) -> Response<Body> {
 
 /// Checks a call; the errors are texts for 400. Mesos: the type, and the part that the type says is there.
 fn checked(call: &Call) -> Result<Type, String> {
-    let Some(kind) = call.r#type else { return Err("Expecting 'type' to be present".to_owned()) };
-    let kind = Type::try_from(kind).unwrap_or(Type::Unknown);
+    // Mesos: a number that names no type is dropped when the call is read.
+    let kind = call.r#type.and_then(|kind| Type::try_from(kind).ok());
+    let kind = kind.ok_or_else(|| "Expecting 'type' to be present".to_owned())?;
     let (there, field) = match kind {
         Type::GetMetrics => (call.get_metrics.is_some(), "get_metrics"),
         Type::SetLoggingLevel => (call.set_logging_level.is_some(), "set_logging_level"),

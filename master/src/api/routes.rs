@@ -110,9 +110,11 @@ pub const ROUTES: &[(&str, Route)] = &[
 /// Finds the route of a path as it stands in the request, under `/master` or plain.
 pub fn find(path: &str) -> Result<Route, NoRoute> {
     let found = serving::routes::find(ROUTES, "master", path)?;
-    // Mesos: 404 for `/redirect/anything`.
+    // Mesos: 404 for `/redirect/anything`. What is below its metrics but the snapshot isn't ours.
     match found.route {
-        Route::Redirect if !found.rest.is_empty() => Err(NoRoute::Unknown),
+        Route::Redirect | Route::Process(Process::Prometheus) if !found.rest.is_empty() => {
+            Err(NoRoute::Unknown)
+        }
         route => Ok(route),
     }
 }
@@ -151,7 +153,10 @@ mod tests {
         assert_eq!(find("/api/v1/scheduler/x"), Ok(Route::Scheduler));
         assert_eq!(find("/api/v1/x"), Ok(Route::Operator));
         assert_eq!(find("/state/a/b/c/d"), Ok(Route::Page(Page::State)));
-        assert_eq!(find("/redirect/x"), Err(NoRoute::Unknown));
+        for path in ["/redirect/x", "/metrics/x", "/master/metrics/x"] {
+            assert_eq!(find(path), Err(NoRoute::Unknown), "{path}");
+        }
+        assert_eq!(find("/metrics/snapshot/x"), Ok(Route::Process(Process::Snapshot)));
     }
 
     #[test]

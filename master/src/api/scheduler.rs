@@ -6,6 +6,7 @@ use hyper::body::Incoming;
 use wire::media;
 use wire::v1::FrameworkInfo;
 use wire::v1::scheduler::Call;
+use wire::v1::scheduler::call::Type;
 
 use super::calls::{self, Meaning, Subscription};
 use super::stream::EventStream;
@@ -45,10 +46,15 @@ pub async fn handle(
                 SchedulerAction::UpdateFramework { .. } => StatusCode::OK,
                 _ => StatusCode::ACCEPTED,
             };
+            let means_nothing = matches!(action, SchedulerAction::Ignored(Type::Unknown));
             let stream_token = stream_id(&headers);
             let event = |call| Event::Scheduler { call, framework, principal, stream_token, action };
             let answer = api.handle.call(event).await;
             answer.map_err(stopped)?.map_err(|why| refused(&why))?;
+            if means_nothing {
+                let what = "Calls of type UNKNOWN can't be handled";
+                return Err(refuse(StatusCode::NOT_IMPLEMENTED, what));
+            }
             Ok(empty(done))
         }
         Meaning::Missing(what) => Err(refuse(StatusCode::NOT_IMPLEMENTED, what)),

@@ -416,11 +416,12 @@ impl Driver {
         match event {
             OperatorEvent::Subscribed => Told::State(self.view()),
             OperatorEvent::Heartbeat => Told::Heartbeat,
-            event @ (OperatorEvent::FrameworkAdded(_) | OperatorEvent::FrameworkUpdated(_)) => {
-                let view = self.view();
-                Told::Event(Arc::new(Record::new(event, Some(view))))
+            event => {
+                let has_sums =
+                    matches!(event, OperatorEvent::FrameworkAdded(_) | OperatorEvent::FrameworkUpdated(_));
+                let view = has_sums.then(|| self.view());
+                Told::Event(Arc::new(Record::new(event, view, self.handle.watch_growth())))
             }
-            event => Told::Event(Arc::new(Record::new(event, None))),
         }
     }
 

@@ -10,7 +10,7 @@ use wire::link::FromMaster;
 
 use super::clock::Clock;
 use super::lending::Lent;
-use super::outbox::{Budget, Drain, Limits, Outbox, Weight, outbox};
+use super::outbox::{Budget, Drain, Growth, Limits, Outbox, Weight, outbox};
 use super::server::Lifeline;
 use super::vitals::Vitals;
 use super::watchers::Told;
@@ -27,7 +27,7 @@ pub const LINK_LIMITS: Limits =
 pub const STREAM_LIMITS: Limits =
     Limits { bytes: 128 << 20, bytes_when_tight: 1 << 20, all: 256 << 20, age: Duration::from_secs(60) };
 
-/// What may wait for one operator. Events are shared by all, so that this counts more than they take.
+/// What may wait for one operator. Events are shared by all, so that together this counts more than they take.
 pub const WATCH_LIMITS: Limits =
     Limits { bytes: 64 << 20, bytes_when_tight: 256 << 10, all: 512 << 20, age: Duration::from_secs(60) };
 
@@ -148,6 +148,11 @@ impl Handle {
     /// How the loop does.
     pub fn vitals(&self) -> &Arc<Vitals> {
         &self.vitals
+    }
+
+    /// How events of operators grow, which are encoded while they wait.
+    pub fn watch_growth(&self) -> Growth {
+        self.watch_budget.growth().clone()
     }
 
     /// Inputs that wait for the loop.

@@ -32,7 +32,7 @@ pub use lending::Lent;
 pub use outbox::Limits;
 pub use server::{Lifeline, Patience};
 pub use vitals::Vitals;
-pub use watchers::{Record, Told};
+pub use watchers::Told;
 
 use crate::about::About;
 use crate::api::{Api, Options};

@@ -29,18 +29,41 @@ pub struct Limits {
 pub struct Budget {
     limits: Limits,
     waiting: Arc<AtomicUsize>,
+    growth: Growth,
 }
 
 impl Budget {
     /// A budget with nothing waiting.
     pub fn new(limits: Limits) -> Budget {
-        Budget { limits, waiting: Arc::default() }
+        Budget { limits, waiting: Arc::default(), growth: Growth::default() }
+    }
+
+    /// For things that grow while they wait.
+    pub fn growth(&self) -> &Growth {
+        &self.growth
+    }
+}
+
+/// The bytes by which things grew while they waited, all there ever were. An outbox that may have too much because of
+/// them weighs again what is in it, so that nobody has to say which outboxes those things are in.
+#[derive(Clone, Debug, Default)]
+pub struct Growth(Arc<AtomicUsize>);
+
+impl Growth {
+    /// Something has grown.
+    pub fn add(&self, bytes: usize) {
+        self.0.fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    /// How many there ever were.
+    pub fn ever(&self) -> usize {
+        self.0.load(Ordering::Relaxed)
     }
 }
 
 /// Something that takes memory while it waits.
 pub trait Weight {
-    /// About how many bytes.
+    /// About how many bytes. Where that grows, the budget's [`Growth`] is told.
     fn weight(&self) -> usize;
 }
 
@@ -52,9 +75,37 @@ pub struct Full;
 struct Queue<T> {
     items: VecDeque<(Instant, usize, T)>,
     weight: usize,
+    /// How much had grown when the items were last weighed.
+    grown: usize,
     closed: bool,
     cut: bool,
     waker: Option<Waker>,
+}
+
+impl<T: Weight> Queue<T> {
+    /// Whether so many bytes more would be too many. What has grown is weighed again when it might be so, which is seldom.
+    fn has_no_room(&mut self, weight: usize, most: usize, budget: &Budget) -> bool {
+        let grown = budget.growth.ever();
+        if self.weight.saturating_add(weight).saturating_add(grown.wrapping_sub(self.grown)) > most {
+            self.weigh_again(&budget.waiting);
+            self.grown = grown;
+        }
+        self.weight + weight > most && !self.items.is_empty()
+    }
+
+    fn weigh_again(&mut self, all: &AtomicUsize) {
+        let before = self.weight;
+        for (_, weight, item) in &mut self.items {
+            *weight = item.weight() + entry::<T>();
+        }
+        self.weight = self.items.iter().map(|(_, weight, _)| weight).sum();
+        all.fetch_add(self.weight.wrapping_sub(before), Ordering::Relaxed);
+    }
+}
+
+/// Bytes of an entry beside what its item points to.
+const fn entry<T>() -> usize {
+    size_of::<(Instant, usize, T)>()
 }
 
 #[derive(Debug)]
@@ -114,7 +165,8 @@ pub struct Drain<T>(Arc<Shared<T>>);
 
 /// A new outbox.
 pub fn outbox<T>(budget: &Budget) -> (Outbox<T>, Drain<T>) {
-    let queue = Queue { items: VecDeque::new(), weight: 0, closed: false, cut: false, waker: None };
+    let grown = budget.growth.ever();
+    let queue = Queue { items: VecDeque::new(), weight: 0, grown, closed: false, cut: false, waker: None };
     let shared = Arc::new(Shared { queue: Mutex::new(queue), budget: budget.clone() });
     (Outbox(shared.clone()), Drain(shared))
 }
@@ -126,7 +178,7 @@ impl<T: Weight> Outbox<T> {
     /// The peer doesn't drain: it must be cut.
     pub fn push(&self, item: T) -> Result<(), Full> {
         let (limits, all) = (&self.0.budget.limits, &self.0.budget.waiting);
-        let weight = item.weight() + size_of::<(Instant, usize, T)>();
+        let weight = item.weight() + entry::<T>();
         let now = Instant::now();
         let mut queue = self.0.lock();
         if queue.closed {
@@ -137,7 +189,7 @@ impl<T: Weight> Outbox<T> {
         let most = if tight { limits.bytes_when_tight } else { limits.bytes };
         let stale = queue.items.front().is_some_and(|(since, ..)| now.duration_since(*since) > limits.age);
         // A single message may be larger than the limit: a peer that drains gets it.
-        if stale || (queue.weight + weight > most && !queue.items.is_empty()) {
+        if stale || queue.has_no_room(weight, most, &self.0.budget) {
             return Err(Full);
         }
         queue.weight += weight;
@@ -291,6 +343,33 @@ mod tests {
         assert_eq!(outbox.push(2), Err(Full));
         assert_eq!(drain.next().await, Some(1));
         assert_eq!(outbox.push(3), Ok(()));
+    }
+
+    /// Takes more while it waits, wherever it waits.
+    struct Growing(Arc<AtomicUsize>);
+
+    impl Weight for Growing {
+        fn weight(&self) -> usize {
+            self.0.load(Ordering::Relaxed)
+        }
+    }
+
+    #[test]
+    fn what_grows_while_it_waits_counts_with_what_it_has_become() {
+        let budget = budget(5000, 1 << 20, Duration::from_secs(60));
+        let (one, other) = (outbox(&budget), outbox(&budget));
+        let size = Arc::new(AtomicUsize::new(100));
+        assert_eq!(one.0.push(Growing(size.clone())), Ok(()));
+        assert_eq!(other.0.push(Growing(Arc::default())), Ok(()));
+        size.store(6000, Ordering::Relaxed);
+        budget.growth().add(5900);
+        assert_eq!(one.0.push(Growing(Arc::default())), Err(Full));
+        assert!(budget.waiting.load(Ordering::Relaxed) > 6000);
+        // What grew is not in this one, and it is weighed once for it.
+        assert_eq!(other.0.push(Growing(Arc::default())), Ok(()));
+        assert_eq!(other.0.0.lock().grown, 5900);
+        drop((one, other));
+        assert_eq!(budget.waiting.load(Ordering::Relaxed), 0);
     }
 
     #[test]

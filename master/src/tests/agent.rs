@@ -1,6 +1,7 @@
 //! An agent that speaks the real link and does nothing else.
 
 use std::net::SocketAddr;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use model::{Role, resources};
 use tokio::sync::mpsc;
@@ -18,6 +19,8 @@ pub struct Agent {
     pub down: Streaming<FromMaster>,
     pub id: String,
     pub epoch: u64,
+    /// Statuses told so far, one a second.
+    told: AtomicU32,
 }
 
 pub fn info(hostname: &str) -> v1::AgentInfo {
@@ -57,7 +60,7 @@ impl Agent {
         up.send(first.into()).await.unwrap();
         let mut client = AgentLinkClient::connect(format!("http://{to}")).await.unwrap();
         let down = soon(client.attach(ReceiverStream::new(messages))).await?.into_inner();
-        Ok(Agent { up, down, id: String::new(), epoch: 0 })
+        Ok(Agent { up, down, id: String::new(), epoch: 0, told: AtomicU32::new(0) })
     }
 
     /// Opens a link and waits until the master has admitted the agent.
@@ -87,14 +90,15 @@ impl Agent {
         self.up.send(message.into()).await.unwrap();
     }
 
-    /// Tells a state of a task.
+    /// Tells a state of a task, a second after the last one.
     pub async fn status(&self, run: &link::RunTask, state: v1::TaskState, uuid: [u8; 16]) {
+        let seconds = self.told.fetch_add(1, Ordering::Relaxed);
         let status = v1::TaskStatus {
             task_id: run.task.as_ref().unwrap().task_id.clone(),
             state: state.into(),
             source: Some(v1::task_status::Source::Executor.into()),
             agent_id: Some(v1::AgentId { value: self.id.clone() }),
-            timestamp: Some(1_700_000_000.5),
+            timestamp: Some(1_700_000_000.5 + f64::from(seconds)),
             uuid: Some(uuid.to_vec().into()),
             ..Default::default()
         };

@@ -203,7 +203,9 @@ async fn who_does_not_lead_sends_clients_to_the_leader_and_a_lost_leadership_end
     let master = Master::start_with(config(), contest.clone()).await.unwrap();
     let to = master.address();
     for path in ["/state", "/redirect", "/master/tasks"] {
-        assert_eq!(get(to, path).await.status, StatusCode::SERVICE_UNAVAILABLE, "{path}");
+        let answer = get(to, path).await;
+        assert_eq!(answer.status, StatusCode::SERVICE_UNAVAILABLE, "{path}");
+        assert_eq!(answer.header("retry-after"), "1", "{path}");
     }
     for path in ["/health", "/version", "/flags"] {
         assert_eq!(get(to, path).await.status, StatusCode::OK, "{path}");
@@ -220,6 +222,10 @@ async fn who_does_not_lead_sends_clients_to_the_leader_and_a_lost_leadership_end
     ] {
         assert_eq!(get(to, path).await.status.as_u16(), status, "{path}");
     }
+    let nameless = LeaderAddress { host: "no\nname".to_owned(), port: 5050 };
+    contest.leader.send_replace(Some(nameless.into()));
+    let answer = get(to, "/redirect").await;
+    assert_eq!(answer.status, StatusCode::INTERNAL_SERVER_ERROR, "{}", answer.text());
     let other: LeaderAddress = "other.test:5050".parse().unwrap();
     contest.leader.send_replace(Some(other.into()));
     for (path, location) in [
@@ -234,7 +240,13 @@ async fn who_does_not_lead_sends_clients_to_the_leader_and_a_lost_leadership_end
     }
     assert!(Agent::open(to, agent::register("a1")).await.is_err());
     contest.leader.send_replace(Some(master.advertised().clone().into()));
-    assert_eq!(post_json(to, "/api/v1", "{}").await.status, StatusCode::SERVICE_UNAVAILABLE);
+    let answer = post_json(to, "/api/v1", "{}").await;
+    assert_eq!(
+        (answer.status, answer.header("retry-after")),
+        (StatusCode::SERVICE_UNAVAILABLE, "1"),
+        "{}",
+        answer.text()
+    );
 
     let lease = contest.elect();
     assert!(soon(master.leads()).await);

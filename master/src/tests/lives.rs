@@ -65,8 +65,13 @@ async fn calls_must_name_the_current_stream() {
     let body = format!(r#"{{"type":"REVIVE","framework_id":{{"value":"{framework}"}}}}"#);
     let answer = post_json(to, scheduler::PATH, &body).await;
     assert!(answer.status == StatusCode::BAD_REQUEST && answer.text().contains("Mesos-Stream-Id"));
+    // Mesos: who may not call gets no other answer for a call that means nothing.
+    let answer = scheduler.send(Type::Unknown, Call::default()).await;
+    assert_eq!(answer.status, StatusCode::BAD_REQUEST);
     scheduler.stream_id = right;
     scheduler.accepted(Type::Revive, Call::default()).await;
+    let answer = scheduler.send(Type::Unknown, Call::default()).await;
+    assert_eq!((answer.status.as_u16(), answer.text().contains("UNKNOWN")), (501, true));
     // Its failover timeout is long: without its stream it stays, and is not subscribed.
     drop(scheduler);
     eventually(to, "/frameworks", |page| page["frameworks"][0]["connected"] == false).await;

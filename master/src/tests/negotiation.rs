@@ -9,6 +9,7 @@ use super::{config, start};
 
 const JSON: (&str, &str) = ("content-type", "application/json");
 const SUBSCRIBE: &str = r#"{"type":"SUBSCRIBE","subscribe":{"framework_info":{"user":"u","name":"n"}}}"#;
+const PROTOBUF: (&str, &str) = ("content-type", "application/x-protobuf");
 const STREAM: (&str, &str) = ("mesos-stream-id", "x");
 
 type Case<'a> = (&'a str, Method, &'a [(&'a str, &'a str)], &'a str, u16, &'a str);
@@ -62,6 +63,14 @@ async fn checks_of_the_scheduler_endpoint_come_in_mesos_order() {
             Method::POST,
             &[JSON],
             r#"{"type":"NOPE"}"#,
+            400,
+            "'type'",
+        ),
+        (
+            "an unknown number of a type is dropped, too",
+            Method::POST,
+            &[PROTOBUF],
+            "\x0a\x03\x0a\x01F\x10\x7f",
             400,
             "'type'",
         ),
@@ -126,12 +135,12 @@ async fn checks_of_the_scheduler_endpoint_come_in_mesos_order() {
         ),
         ("an unknown framework is 400", Method::POST, &[JSON, STREAM], revive, 400, "cannot be found"),
         (
-            "UNKNOWN is 501",
+            "UNKNOWN of an unknown framework is 400 as any call",
             Method::POST,
-            &[JSON],
+            &[JSON, STREAM],
             r#"{"type":"UNKNOWN","framework_id":{"value":"F"}}"#,
-            501,
-            "UNKNOWN",
+            400,
+            "cannot be found",
         ),
         (
             "what is not there yet is 501 and named",
@@ -231,6 +240,7 @@ async fn checks_of_the_operator_endpoint_come_in_mesos_order() {
         ("a malformed body is 400", Method::POST, &[JSON], "[]", 400, ""),
         ("validation comes before Accept", Method::POST, &[JSON, accept_text], "{}", 400, "'type'"),
         ("the part that the type names", Method::POST, &[JSON], r#"{"type":"TEARDOWN"}"#, 400, "'teardown'"),
+        ("an unknown number of a type is dropped", Method::POST, &[PROTOBUF], "\x08\x7f", 400, "'type'"),
         ("Accept", Method::POST, &[JSON, accept_text], r#"{"type":"GET_HEALTH"}"#, 406, "Accept"),
         ("UNKNOWN is 501", Method::POST, &[JSON], r#"{"type":"UNKNOWN"}"#, 501, "UNKNOWN"),
         (

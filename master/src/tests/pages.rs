@@ -19,8 +19,8 @@ fn labels() -> v1::Labels {
     v1::Labels { labels: vec![label, v1::Label { key: "bare".to_owned(), value: None }] }
 }
 
-/// One agent, one framework, one task that runs, one that has ended, and an offer of what is left.
-async fn populated() -> (Running, Agent, Scheduler) {
+/// One agent, one framework, one task that runs, one that has ended before, and an offer of what is left.
+async fn populated() -> (Running, Agent, Scheduler, v1::Offer) {
     let master = start(config()).await;
     let to = master.address();
     let mut agent = Agent::registered(to, agent::register("a1")).await;
@@ -56,8 +56,8 @@ async fn populated() -> (Running, Agent, Scheduler) {
     // What the ended task used was offered again at once; the rest was declined with the last launch. The last offer
     // stays, so that the pages show one.
     scheduler.accepted(v1::scheduler::call::Type::Revive, Default::default()).await;
-    scheduler.offers().await;
-    (master, agent, scheduler)
+    let left = scheduler.offers().await.remove(0);
+    (master, agent, scheduler, left)
 }
 
 /// One field a line, in the order of the page; ids, ports and times of this run replaced.
@@ -103,7 +103,7 @@ async fn check_call(master: &Running, call: &str, golden: ExpectFile) {
 
 #[tokio::test]
 async fn pages_look_as_in_mesos() {
-    let (master, _agent, _scheduler) = Box::pin(populated()).await;
+    let (master, _agent, _scheduler, _) = Box::pin(populated()).await;
     check(&master, "/state", expect_file!["golden/state.json"]).await;
     check(&master, "/state-summary", expect_file!["golden/state-summary.json"]).await;
     check(&master, "/slaves", expect_file!["golden/slaves.json"]).await;
@@ -124,18 +124,34 @@ async fn ids(to: SocketAddr, query: &str) -> String {
 
 #[tokio::test]
 async fn tasks_are_filtered_sorted_and_cut_into_pages() {
-    let (master, _agent, scheduler) = Box::pin(populated()).await;
+    let (master, mut agent, mut scheduler, offer) = Box::pin(populated()).await;
     let to = master.address();
+    let one = |id: &str| task(id, &offer, vec![part(&offer, "cpus", 0.5), part(&offer, "mem", 32.0)]);
+    scheduler.launch_all(&offer, vec![one("early"), one("late"), one("no-status")]).await;
+    let (early, late) = (agent.run_task().await, agent.run_task().await);
+    // The time of the first status counts, not that of the newest.
+    let told = [&early, &late, &early].into_iter().zip([
+        TaskState::TaskStarting,
+        TaskState::TaskRunning,
+        TaskState::TaskRunning,
+    ]);
+    for (n, (run, state)) in (8..).zip(told) {
+        agent.status(run, state, [n; 16]).await;
+        assert_eq!(scheduler.update().await.state(), state);
+    }
     let framework = scheduler.framework.as_ref().unwrap().value.clone();
     assert_eq!(ids(to, "task_id=runs").await, "runs");
     assert_eq!(ids(to, &format!("framework_id={framework}&task_id=ended")).await, "ended");
     assert_eq!(ids(to, "framework_id=other").await, "");
     assert_eq!(ids(to, "limit=0").await, "");
-    assert_eq!(ids(to, "limit=-1").await.len(), "ended runs".len());
-    assert_eq!(ids(to, "limit=nonsense").await.len(), "ended runs".len());
-    assert_eq!(ids(to, "offset=2").await, "");
-    let (first, second) = (ids(to, "order=asc&limit=1").await, ids(to, "order=asc&limit=1&offset=1").await);
-    assert_eq!(first.len() + second.len(), "ended".len() + "runs".len());
+    // http.md 5: by the time of the first status, the youngest first, and those without one last.
+    for query in ["", "limit=-1", "limit=nonsense", "order=desc", "order=nonsense"] {
+        assert_eq!(ids(to, query).await, "late early runs ended no-status", "{query}");
+    }
+    assert_eq!(ids(to, "order=asc").await, "no-status ended runs early late");
+    assert_eq!(ids(to, "limit=2&offset=1").await, "early runs");
+    assert_eq!(ids(to, "order=asc&limit=1&offset=1").await, "ended");
+    assert_eq!(ids(to, "offset=5").await, "");
     for page in ["/slaves?slave_id=", "/frameworks?framework_id="] {
         let list = if page.starts_with("/slaves") { "slaves" } else { "frameworks" };
         assert_eq!(get(to, &format!("{page}none")).await.json()[list].as_array().unwrap().len(), 0);
@@ -147,7 +163,7 @@ async fn tasks_are_filtered_sorted_and_cut_into_pages() {
 
 #[tokio::test]
 async fn calls_that_read_answer_all_of_their_kind() {
-    let (master, _agent, _scheduler) = Box::pin(populated()).await;
+    let (master, _agent, _scheduler, _) = Box::pin(populated()).await;
     for call in [
         "GET_HEALTH",
         "GET_FLAGS",

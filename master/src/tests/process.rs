@@ -128,6 +128,7 @@ async fn codes_of_the_pages_of_every_process() {
         ("files: download", "/files/download?path=/master/log", 200, "one line"),
         ("a .json ending", "/metrics/snapshot.json", 200, "master/elected"),
         ("no such route", "/files/nothing", 404, ""),
+        ("nothing below Prometheus' page", "/metrics/x", 404, ""),
         ("a path that leads up", "/files/../state", 404, ""),
         ("/redirect/x", "/redirect/x", 404, ""),
     ] {
@@ -152,6 +153,26 @@ async fn codes_of_the_pages_of_every_process() {
         assert!(answer.status == StatusCode::OK && answer.text().contains(needle), "{}", answer.text());
     }
     assert_eq!(get(to, "/state").await.json()["external_log_file"], log.path().to_str().unwrap());
+    master.stop().await.unwrap();
+}
+
+/// http.md 4: 500 of files that can't be read.
+#[tokio::test]
+async fn a_file_that_cannot_be_read_is_500() {
+    // Nobody may read these, whoever he is.
+    let closed = ["/proc/sys/vm/compact_memory", "/proc/sys/net/ipv4/route/flush"].map(std::path::Path::new);
+    let closed = closed.into_iter().find(|path| path.exists() && std::fs::File::open(path).is_err());
+    let external_log_file = Some(closed.expect("Linux has them").to_owned());
+    let master = start(Config { external_log_file, ..config() }).await;
+    let to = master.address();
+    for path in ["/files/read?path=/master/log", "/files/download?path=/master/log"] {
+        let answer = get(to, path).await;
+        assert_eq!(answer.status, StatusCode::INTERNAL_SERVER_ERROR, "{path}: {}", answer.text());
+        assert!(answer.text().contains("can't read '/master/log'"), "{path}: {}", answer.text());
+    }
+    let call = r#"{"type":"READ_FILE","read_file":{"path":"/master/log","offset":0}}"#;
+    let answer = post_json(to, "/api/v1", call).await;
+    assert_eq!(answer.status, StatusCode::INTERNAL_SERVER_ERROR, "{}", answer.text());
     master.stop().await.unwrap();
 }
 

@@ -107,9 +107,48 @@ async fn several_frameworks_and_their_roles() {
     assert_eq!(each(&page, "roles", "weight"), [1.0; 5]);
     let frameworks = [json!([]), json!([&first]), json!([]), json!([]), json!([&first, &second])];
     assert_eq!(each(&page, "roles", "frameworks"), frameworks);
-    assert_eq!(page["roles"][3]["reserved"], json!({"cpus": 2.0}));
+    // Mesos: what belongs to the roles below is counted, too.
+    let two = json!({"cpus": 2.0});
+    assert_eq!(each(&page, "roles", "reserved"), [json!({}), json!({}), two.clone(), two, json!({})]);
     let told = post_json(to, "/api/v1", r#"{"type":"GET_ROLES"}"#).await.json();
     assert_eq!(each(&told["get_roles"], "roles", "name"), names);
+    master.stop().await.unwrap();
+}
+
+/// http.md 5, /roles: of a role and all below it. behaviour.md 12: a quota is consumed by reservations and by what else
+/// is allocated.
+#[tokio::test]
+async fn roles_have_what_the_roles_below_have() {
+    let master = start(config()).await;
+    let to = master.address();
+    let mut hello = agent::register("a1");
+    let all = "cpus:1;mem:512;ports:[1-2];cpus(eng/dev):2;mem(eng/ops):64";
+    let all = model::resources::parse(all, &model::Role::any()).unwrap();
+    hello.agent.as_mut().unwrap().resources = all.to_wire();
+    let mut agent = Agent::registered(to, hello).await;
+    let mut scheduler = Scheduler::subscribed(to, Media::Json, of_roles("one", &["eng/dev"])).await;
+    let offer = scheduler.offers().await.remove(0);
+    let mut cpus = offer.resources.iter().filter(|resource| resource.name == "cpus").cloned();
+    let (mut one, mut other) = (cpus.next().unwrap(), cpus.next().unwrap());
+    for part in [&mut one, &mut other] {
+        part.scalar = Some(v1::value::Scalar { value: 0.5 });
+    }
+    // Half a CPU of those that are reserved, and another one; both parts of memory stay.
+    scheduler.launch(&offer, task("T", &offer, vec![one, other, part(&offer, "mem", 32.0)])).await;
+    agent.run_task().await;
+    let page = get(to, "/roles").await.json();
+    assert_eq!(each(&page, "roles", "name"), ["eng", "eng/dev", "eng/ops"]);
+    let used = json!({"cpus": 1.0, "mem": 32.0});
+    assert_eq!(each(&page, "roles", "allocated"), [used.clone(), used, json!({})]);
+    let consumed = |index: usize| page["roles"][index]["quota"]["consumed"].clone();
+    assert_eq!(consumed(0), json!({"cpus": 2.5, "mem": 96.0}));
+    assert_eq!(consumed(1), json!({"cpus": 2.5, "mem": 32.0}));
+    assert_eq!(consumed(2), json!({"mem": 64.0}));
+    let told = post_json(to, "/api/v1", r#"{"type":"GET_ROLES"}"#).await.json();
+    let mut sums = each(&told["get_roles"], "roles", "resources").into_iter();
+    // Bare sums, of cpus, gpus, mem and disk alone.
+    let sum = |name: &str, value: f64| json!({"name": name, "type": "SCALAR", "scalar": {"value": value}});
+    assert_eq!(sums.next(), Some(json!([sum("cpus", 1.0), sum("mem", 32.0)])));
     master.stop().await.unwrap();
 }
 
@@ -234,7 +273,11 @@ async fn agents_that_are_not_back_yet() {
     assert_eq!(each(&agents, "recovered_agents", "hostname"), ["a1"]);
     assert_eq!(agents["recovered_agents"][0]["id"]["value"], id.as_str());
     assert!(agents["agents"].is_null(), "{agents}");
-    assert_eq!(each(&get(to, "/slaves").await.json(), "recovered_slaves", "id"), [id.as_str()]);
+    for path in ["/slaves", "/state", &format!("/slaves?slave_id={id}")] {
+        assert_eq!(each(&get(to, path).await.json(), "recovered_slaves", "id"), [id.as_str()], "{path}");
+    }
+    let none = get(to, "/slaves?slave_id=other").await.json();
+    assert_eq!(none, json!({"slaves": [], "recovered_slaves": []}));
     let _back = Agent::registered(to, agent::reregister("a1", &id)).await;
     let agents = told().await;
     assert!(agents["recovered_agents"].is_null(), "{agents}");

@@ -15,7 +15,7 @@ use wire::v1::scheduler::Call;
 use wire::v1::scheduler::call::{self, Type as CallType};
 
 use super::agent::{self, Agent};
-use super::client::get;
+use super::client::eventually;
 use super::scheduler::{self, Scheduler, part, task};
 use super::watcher::{self, Watcher};
 use super::{config, soon, start};
@@ -171,15 +171,52 @@ async fn five_hundred_stalled_operators_cost_little_and_delay_nobody() {
     assert!(grown < each / 8, "{grown} bytes");
     assert!(slowest < Duration::from_secs(2), "{slowest:?}");
     // They have been cut, the one that reads has not.
-    soon(async {
-        loop {
-            let page = get(to, "/metrics/snapshot").await.json();
-            if page["master/operator_event_stream_subscribers"] == 1.0 {
-                return;
-            }
-        }
-    })
-    .await;
+    subscribers_are(to, 1.0).await;
     drop(lazy);
     master.stop().await.unwrap();
+}
+
+const ATTRIBUTES: usize = 200 << 10;
+const RENAMINGS: usize = 30;
+
+/// Issue: what of an event waits is its message, which for a framework has in it all of its offers with the attributes of
+/// their agents.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_stalled_operator_is_cut_for_what_offers_take_in_its_events() {
+    let watch_limits = Limits { bytes: 2 << 20, ..WATCH_LIMITS };
+    let master = start(Config { watch_limits, ..config() }).await;
+    let to = master.address();
+    let mut reader = Watcher::open(to, Media::Protobuf).await;
+    reader.next(Type::Subscribed).await;
+    // While there is little to tell: who takes nothing of a large state is cut for that.
+    let lazy = stalled(to).await;
+    let mut hello = agent::register("a1");
+    let attributes = model::attributes::parse(&format!("blob:{}", "x".repeat(ATTRIBUTES))).unwrap();
+    hello.agent.as_mut().unwrap().attributes = attributes;
+    let _agent = Agent::registered(to, hello).await;
+    reader.next(Type::AgentAdded).await;
+    let info = scheduler::info(&[]);
+    let mut scheduler = Scheduler::subscribed(to, Media::Protobuf, info.clone()).await;
+    reader.next(Type::FrameworkAdded).await;
+    scheduler.offers().await;
+    for n in 0..RENAMINGS {
+        let (id, name) = (scheduler.framework.clone(), n.to_string());
+        let update = call::UpdateFramework {
+            framework_info: v1::FrameworkInfo { id, name: name.clone(), ..info.clone() },
+            ..Default::default()
+        };
+        let call = Call { update_framework: Some(update), ..Default::default() };
+        assert_eq!(scheduler.send(CallType::UpdateFramework, call).await.status.as_u16(), 200);
+        let told = reader.next(Type::FrameworkUpdated).await.framework_updated.unwrap().framework;
+        assert_eq!((told.framework_info.name, told.offers.len()), (name, 1));
+    }
+    subscribers_are(to, 1.0).await;
+    drop(lazy);
+    master.stop().await.unwrap();
+}
+
+/// Waits until so many operators watch.
+async fn subscribers_are(to: SocketAddr, count: f64) {
+    eventually(to, "/metrics/snapshot", |page| page["master/operator_event_stream_subscribers"] == count)
+        .await;
 }

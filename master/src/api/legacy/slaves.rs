@@ -17,7 +17,7 @@ pub fn write(o: &mut Object<'_>, view: &View, id: Option<&str>) {
             full_resources(o, agent);
         });
     });
-    recovered(o, view);
+    recovered(o, view, id);
 }
 
 fn full_resources(o: &mut Object<'_>, agent: &Agent) {
@@ -65,9 +65,10 @@ fn described(o: &mut Object<'_>, info: &v1::AgentInfo) {
     }
 }
 
-/// Agents of the registry that have not come back since this master leads.
-pub fn recovered(o: &mut Object<'_>, view: &View) {
-    o.array("recovered_slaves", view.recovered.iter(), |out, (id, info)| {
+/// Agents of the registry that have not come back since this master leads, all or one.
+pub fn recovered(o: &mut Object<'_>, view: &View, id: Option<&str>) {
+    let wanted = view.recovered.iter().filter(|(known, _)| id.is_none_or(|id| known.as_str() == id));
+    o.array("recovered_slaves", wanted, |out, (id, info)| {
         json::object(out, |o| {
             o.text("id", id.as_str());
             described(o, info);

@@ -39,7 +39,7 @@ pub fn write(o: &mut Object<'_>, about: &About, view: &View) {
     o.array("slaves", view.agents.values(), |out, agent| {
         super::json::object(out, |o| slaves::slave(o, agent));
     });
-    slaves::recovered(o, view);
+    slaves::recovered(o, view, None);
     frameworks::both(o, view, &Index::of(view), None);
     o.array("orphan_tasks", std::iter::empty::<()>(), |_, ()| ());
     o.array("unregistered_frameworks", std::iter::empty::<()>(), |_, ()| ());
