@@ -53,7 +53,9 @@ impl Town {
         let found = |host| Options { host: Some(host), found: Some(masters.url()), ..Options::default() };
         let found = hosts(&network, 1 + SERVERS + MASTERS, AGENTS).into_iter().map(found);
         let agents = found.chain([led]).map(|options| {
-            let mut agent = Cluster::empty(options.agent("--insecure"));
+            // Room for an hour's tasks that last.
+            let resources = Some("cpus:64;mem:65536;disk:10240;ports:[31000-32000]".to_owned());
+            let mut agent = Cluster::empty(Options { resources, ..options.agent("--insecure") });
             agent.start_agent();
             agent
         });
