@@ -152,7 +152,8 @@ fn command_line_variables_and_folder_in_this_order() {
         ("registry", "in_memory"),
         ("root_submissions", "false"),
         ("cluster", "from a file"),
-        ("max_agent_ping_timeouts", "7"),
+        // Mesos: a flag is shown under the name that it was given by.
+        ("max_slave_ping_timeouts", "7"),
         ("max_completed_frameworks", "3"),
     ] {
         assert_eq!(flags[name], value, "{name}: {flags}");
