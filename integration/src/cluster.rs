@@ -33,7 +33,9 @@ pub struct Options {
     pub resources: Option<String>,
     /// The agent's work folder is a disk of its own of that many MB, which only the agent and its containers see.
     pub disk_mb: Option<u32>,
-    /// The same for the master's.
+    /// The agent's runtime folder is on that disk, too.
+    pub runtime_on_disk: bool,
+    /// The master's work folder is a disk of its own of that many MB.
     pub master_disk_mb: Option<u32>,
     /// Where the agent is told that the master is, if not where it is.
     pub link: Option<SocketAddr>,
@@ -218,7 +220,11 @@ impl Cluster {
         command.arg("agent").args(flags_of(self.agent())).envs(self.options.agent_env.clone());
         command.arg(format!("--master={}", self.found(self.options.link.unwrap_or_else(|| self.master()))));
         command.arg(format!("--work_dir={}", self.work_dir().display()));
-        command.arg(format!("--runtime_dir={}", self.runtime_dir().display()));
+        let runtime_dir = match self.options.runtime_on_disk {
+            true => self.work_dir().join("run"),
+            false => self.runtime_dir(),
+        };
+        command.arg(format!("--runtime_dir={}", runtime_dir.display()));
         command.arg(format!("--cgroups_root={}", self.cgroups_root()));
         let usual = "cpus:16;mem:8192;disk:10240;ports:[31000-32000]";
         command.arg(format!("--resources={}", self.options.resources.as_deref().unwrap_or(usual)));

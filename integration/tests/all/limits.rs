@@ -190,6 +190,8 @@ fn sigterm_comes_first_and_sigkill_after_the_grace_period() {
     for name in ["polite", "stubborn", "children"] {
         let id = scheduler.id().to_owned();
         eventually("its trap is set", || (said(&id, name) == "up\n").then_some(()));
+        // The agent may hear of its start later; a kill before that is not told as TASK_KILLING.
+        scheduler.wait_for(name, "TASK_RUNNING");
     }
     let asked = Instant::now();
     for name in ["polite", "stubborn", "children"] {
