@@ -282,15 +282,25 @@ impl Scheduler {
     /// Waits for the end of a task; its last status. It may have been heard already.
     #[track_caller]
     pub fn end_of(&mut self, task: &str) -> Value {
-        let ended = |event: &Value| {
+        self.heard(&format!("the end of {task}"), task, is_terminal)
+    }
+
+    /// Waits until a task runs, which may have been heard already.
+    #[track_caller]
+    pub fn start_of(&mut self, task: &str) -> Value {
+        self.heard(&format!("the start of {task}"), task, |state| state == "TASK_RUNNING")
+    }
+
+    #[track_caller]
+    fn heard(&mut self, what: &str, task: &str, wanted: impl Fn(&str) -> bool) -> Value {
+        let told = |event: &Value| {
             let status = &event["update"]["status"];
-            let ended =
-                status["task_id"]["value"] == task && status["state"].as_str().is_some_and(is_terminal);
-            ended.then(|| status.clone())
+            let told = status["task_id"]["value"] == task && status["state"].as_str().is_some_and(&wanted);
+            told.then(|| status.clone())
         };
-        match self.seen.iter().find_map(ended) {
+        match self.seen.iter().find_map(told) {
             Some(status) => status,
-            None => self.wait(&format!("the end of {task}"), ended),
+            None => self.wait(what, told),
         }
     }
 

@@ -191,7 +191,7 @@ fn sigterm_comes_first_and_sigkill_after_the_grace_period() {
         let id = scheduler.id().to_owned();
         eventually("its trap is set", || (said(&id, name) == "up\n").then_some(()));
         // The agent may hear of its start later; a kill before that is not told as TASK_KILLING.
-        scheduler.wait_for(name, "TASK_RUNNING");
+        scheduler.start_of(name);
     }
     let asked = Instant::now();
     for name in ["polite", "stubborn", "children"] {
