@@ -5,6 +5,7 @@
 
 #![forbid(unsafe_code)]
 
+pub mod canary;
 pub mod certificates;
 pub mod client;
 pub mod clock;

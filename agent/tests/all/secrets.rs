@@ -2,16 +2,13 @@
 
 use std::net::SocketAddr;
 
+use integration::canary::{self, CANARY, ENCODED, sings_in};
 use prost::Message as _;
 use wire::v1;
 use wire::v1::agent::{Call, call};
 
 use crate::common::{call_with, eventually, framework, get, task};
 use crate::fake::Set;
-
-const CANARY: &str = "canary-of-a-secret";
-/// The same as JSON writes bytes.
-const ENCODED: &str = "Y2FuYXJ5LW9mLWEtc2VjcmV0";
 
 const PAGES: &[&str] = &[
     "/state",
@@ -26,38 +23,12 @@ const PAGES: &[&str] = &[
     "/system/stats.json",
 ];
 
-fn secret() -> v1::Secret {
-    v1::Secret {
-        r#type: Some(v1::secret::Type::Value.into()),
-        value: Some(v1::secret::Value { data: CANARY.into() }),
-        ..Default::default()
-    }
-}
-
 /// With a secret in its environment and one with which its image is pulled.
 fn secretive(id: &str) -> v1::TaskInfo {
     let mut info = task(id, "true");
-    let variable = v1::environment::Variable {
-        name: "TOKEN".to_owned(),
-        r#type: Some(v1::environment::variable::Type::Secret.into()),
-        secret: Some(secret()),
-        ..Default::default()
-    };
-    info.command.as_mut().unwrap().environment = Some(v1::Environment { variables: vec![variable] });
-    let docker =
-        v1::image::Docker { name: "busybox".to_owned(), config: Some(secret()), ..Default::default() };
-    let image =
-        v1::Image { r#type: v1::image::Type::Docker.into(), docker: Some(docker), ..Default::default() };
-    info.container = Some(v1::ContainerInfo {
-        r#type: v1::container_info::Type::Mesos.into(),
-        mesos: Some(v1::container_info::MesosInfo { image: Some(image) }),
-        ..Default::default()
-    });
+    info.command.as_mut().unwrap().environment = Some(canary::environment());
+    info.container = Some(canary::container());
     info
-}
-
-fn holds(body: &[u8]) -> bool {
-    [CANARY, ENCODED].iter().any(|canary| body.windows(canary.len()).any(|part| part == canary.as_bytes()))
 }
 
 /// Every page and every call, in JSON and in protobuf.
@@ -65,7 +36,7 @@ async fn nowhere(at: SocketAddr, when: &str) {
     for page in PAGES {
         let answer = get(at, page).await;
         assert_eq!(answer.status, 200, "{page}");
-        assert!(!holds(&answer.body), "{page} {when}: {}", answer.text());
+        assert!(!sings_in(&answer.body), "{page} {when}: {}", answer.text());
     }
     let kinds = (1..200).filter_map(|number| call::Type::try_from(number).ok());
     let mut answered = 0;
@@ -75,7 +46,7 @@ async fn nowhere(at: SocketAddr, when: &str) {
             let more = format!("accept: {accept}\r\n");
             let answer = call_with(at, "application/x-protobuf", &more, &call).await;
             answered += usize::from(answer.status == 200);
-            assert!(!holds(&answer.body), "{kind:?} {when} as {accept}: {}", answer.text());
+            assert!(!sings_in(&answer.body), "{kind:?} {when} as {accept}: {}", answer.text());
         }
     }
     // GET_HEALTH, _FLAGS, _VERSION, _LOGGING_LEVEL, _FRAMEWORKS, _EXECUTORS, _TASKS, _STATE, _AGENT and others.
@@ -97,7 +68,7 @@ async fn secrets_are_on_no_route() {
     let (launch, _) = set.fake.launched(0).await;
     let kept =
         &launch.task.container.as_ref().unwrap().mesos.as_ref().unwrap().image.as_ref().unwrap().docker;
-    assert_eq!(kept.as_ref().unwrap().config, Some(secret()), "whoever pulls the image needs it");
+    assert_eq!(kept.as_ref().unwrap().config, Some(canary::secret()), "whoever pulls the image needs it");
     nowhere(at, "before the start").await;
     set.fake.start(0).await;
     set.master.status().await;
@@ -106,9 +77,9 @@ async fn secrets_are_on_no_route() {
     // What the agent tells another master of its tasks.
     set.master.cut();
     let hello = set.master.register().await;
-    assert!(!holds(format!("{hello:?}").as_bytes()));
+    assert!(!sings_in(format!("{hello:?}").as_bytes()));
     let wire::link::from_agent::Body::Reregister(hello) = hello else { panic!("{hello:?}") };
-    assert!(!hello.tasks.is_empty() && !holds(&hello.encode_to_vec()));
+    assert!(!hello.tasks.is_empty() && !sings_in(&hello.encode_to_vec()));
     set.fake.exit(0, 0).await;
     set.master.status().await;
     eventually("the task is among the completed ones", async || {

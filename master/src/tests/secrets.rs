@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 
 use http::Method;
+use integration::canary::{self, sings_in};
 use wire::media::{self, Media};
 use wire::v1;
 use wire::v1::TaskState;
@@ -14,10 +15,6 @@ use super::client::{self, get};
 use super::scheduler::{self, Scheduler, part, task};
 use super::watcher::Watcher;
 use super::{config, start};
-
-const CANARY: &str = "canary-of-a-secret";
-/// The same as JSON writes bytes.
-const ENCODED: &str = "Y2FuYXJ5LW9mLWEtc2VjcmV0";
 
 const PAGES: &[&str] = &[
     "/state",
@@ -32,48 +29,18 @@ const PAGES: &[&str] = &[
     "/files/debug",
 ];
 
-fn secret() -> v1::Secret {
-    v1::Secret {
-        r#type: Some(v1::secret::Type::Value.into()),
-        value: Some(v1::secret::Value { data: CANARY.into() }),
-        ..Default::default()
-    }
-}
-
-fn environment() -> v1::Environment {
-    let variable = v1::environment::Variable {
-        name: "TOKEN".to_owned(),
-        r#type: Some(v1::environment::variable::Type::Secret.into()),
-        secret: Some(secret()),
-        ..Default::default()
-    };
-    v1::Environment { variables: vec![variable] }
-}
-
 /// With a secret in its environment, in that of its health check, and one with which its image is pulled.
 fn secretive(offer: &v1::Offer) -> v1::TaskInfo {
     let mut info = task("T", offer, vec![part(offer, "cpus", 1.0), part(offer, "mem", 128.0)]);
     let command = info.command.as_mut().unwrap();
-    command.environment = Some(environment());
+    command.environment = Some(canary::environment());
     info.health_check = Some(v1::HealthCheck {
         r#type: Some(v1::health_check::Type::Command.into()),
         command: Some(command.clone()),
         ..Default::default()
     });
-    let docker =
-        v1::image::Docker { name: "busybox".to_owned(), config: Some(secret()), ..Default::default() };
-    let image =
-        v1::Image { r#type: v1::image::Type::Docker.into(), docker: Some(docker), ..Default::default() };
-    info.container = Some(v1::ContainerInfo {
-        r#type: v1::container_info::Type::Mesos.into(),
-        mesos: Some(v1::container_info::MesosInfo { image: Some(image) }),
-        ..Default::default()
-    });
+    info.container = Some(canary::container());
     info
-}
-
-fn holds(body: &[u8]) -> bool {
-    [CANARY, ENCODED].iter().any(|canary| body.windows(canary.len()).any(|part| part == canary.as_bytes()))
 }
 
 /// Every page and every call that needs nothing but its type, in JSON and in protobuf.
@@ -81,7 +48,7 @@ async fn nowhere(to: SocketAddr, when: &str) {
     for page in PAGES {
         let answer = get(to, page).await;
         assert_eq!(answer.status, 200, "{page}");
-        assert!(!holds(&answer.body), "{page} {when}: {}", answer.text());
+        assert!(!sings_in(&answer.body), "{page} {when}: {}", answer.text());
     }
     let mut answered = 0;
     let kinds = (1..200).filter_map(|number| call::Type::try_from(number).ok());
@@ -92,14 +59,14 @@ async fn nowhere(to: SocketAddr, when: &str) {
             let headers = [("content-type", media.content_type()), ("accept", media.content_type())];
             let answer = client::send(to, Method::POST, "/api/v1", &headers, body).await;
             answered += usize::from(answer.status == 200);
-            assert!(!holds(&answer.body), "{kind:?} {when} in {media:?}: {}", answer.text());
+            assert!(!sings_in(&answer.body), "{kind:?} {when} in {media:?}: {}", answer.text());
         }
     }
     assert!(answered >= 2 * 10, "{answered} calls were answered");
     for media in [Media::Json, Media::Protobuf] {
         let mut watcher = Watcher::open(to, media).await;
         let first = watcher.next(EventType::Subscribed).await;
-        assert!(!holds(&wire::proto::encode(&first)), "SUBSCRIBED {when}");
+        assert!(!sings_in(&wire::proto::encode(&first)), "SUBSCRIBED {when}");
     }
 }
 
@@ -115,9 +82,9 @@ async fn secrets_are_on_no_route() {
     scheduler.launch(&offers[0], secretive(&offers[0])).await;
     let run = agent.run_task().await;
     let sent = run.task.as_ref().unwrap();
-    assert_eq!(sent.command.as_ref().unwrap().environment, Some(environment()), "the agent needs it");
+    assert_eq!(sent.command.as_ref().unwrap().environment, Some(canary::environment()), "the agent needs it");
     let added = watcher.next(EventType::TaskAdded).await;
-    assert!(!holds(&wire::proto::encode(&added)), "TASK_ADDED");
+    assert!(!sings_in(&wire::proto::encode(&added)), "TASK_ADDED");
     nowhere(to, "before the start").await;
     for (state, uuid) in [(TaskState::TaskRunning, [1; 16]), (TaskState::TaskFinished, [2; 16])] {
         nowhere(to, state.as_str_name()).await;
