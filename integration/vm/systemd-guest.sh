@@ -47,26 +47,23 @@ within 60 registered || say agent "is not registered"
 tepui run --master=127.0.0.1:5050 --quiet --image=oci:/image:latest --user=root --name=steady \
     --resources='cpus:0.5;mem:64' -- sh -c 'echo ready >ready; until [ -e go ]; do sleep 1; done; exit 7' >/tmp/run.out 2>&1 &
 runner=$!
-sandbox=""
-ready() {
-    file=$(ls /var/lib/tepui/agent/slaves/*/frameworks/*/executors/*/runs/*/ready 2>/dev/null | head -n 1)
-    sandbox=${file%/ready}
-    [ -n "$sandbox" ]
+# The sandbox in which that file is.
+place=""
+there() {
+    file=$(ls /var/lib/tepui/agent/slaves/*/frameworks/*/executors/*/runs/*/"$1" 2>/dev/null | head -n 1)
+    place=${file%/*}
+    [ -n "$place" ]
 }
-within 60 ready || say task "did not start: $(tail -n 3 /tmp/run.out | tr '\n' ' ')"
+within 60 there ready || say task "did not start: $(tail -n 3 /tmp/run.out | tr '\n' ' ')"
+sandbox=$place
 steady=$(group)
 # Without an image and not root: it passes the folders of the host on its way, whatever systemd makes of them at a start.
 tepui run --master=127.0.0.1:5050 --quiet --user=65534:65534 --name=plain --resources='cpus:0.2;mem:64' \
     -- sh -c 'n=0; until [ -e "$MESOS_SANDBOX/end" ]; do n=$((n+1)); echo $n >"$MESOS_SANDBOX/beat" || exit 9; sleep 1; done; exit 5' \
     >/tmp/plain.out 2>&1 &
 plain=$!
-home=""
-beats() {
-    file=$(ls /var/lib/tepui/agent/slaves/*/frameworks/*/executors/*/runs/*/beat 2>/dev/null | head -n 1)
-    home=${file%/beat}
-    [ -n "$home" ]
-}
-within 60 beats || say plain "did not start: $(tail -n 3 /tmp/plain.out | tr '\n' ' ')"
+within 60 there beat || say plain "did not start: $(tail -n 3 /tmp/plain.out | tr '\n' ' ')"
+home=$place
 # Still at it: a later number.
 goes_on() {
     was=$(cat "$home/beat")

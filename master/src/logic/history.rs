@@ -92,21 +92,22 @@ pub(super) type End = (TaskState, Reason, String);
 
 /// The ends that an agent reports. For seconds a master that is followed by another may still have an end acknowledged
 /// that the next knows nothing of.
-pub(super) struct Ends<'a>(BTreeMap<&'a TaskKey, &'a ReportedTask>);
+pub(super) struct Ends<'a>(BTreeMap<&'a TaskKey, Vec<&'a ReportedTask>>);
 
 impl<'a> Ends<'a> {
-    /// The last of each id.
+    /// By id, which several runs may have had.
     pub(super) fn of(ended: &'a [ReportedTask]) -> Ends<'a> {
-        let ended = ended.iter().filter(|task| task.latest.is_terminal());
-        Ends(ended.map(|task| (&task.key, task)).collect())
+        let mut ends: BTreeMap<_, Vec<_>> = BTreeMap::new();
+        for task in ended.iter().filter(|task| task.latest.is_terminal()) {
+            ends.entry(&task.key).or_default().push(task);
+        }
+        Ends(ends)
     }
 
     /// The end of just this run of a task: ids are used again, uuids of statuses are not.
     pub(super) fn of_run(&self, key: &TaskKey, task: &Task) -> Option<End> {
-        let ended = self.0.get(key)?;
-        if !uuids(&ended.statuses).any(|said| uuids(&task.statuses).any(|uuid| uuid == said)) {
-            return None;
-        }
+        let same = |said: &Bytes| uuids(&task.statuses).any(|uuid| uuid == said);
+        let ended = self.0.get(key)?.iter().find(|ended| uuids(&ended.statuses).any(same))?;
         let message = ended.statuses.last().and_then(|status| status.message.clone());
         let message =
             message.unwrap_or_else(|| "The task ended while its agent followed another master".to_owned());
